@@ -1,0 +1,129 @@
+//! Checksums: crc32c guards every byte that is decoded, SHA-256 names files.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest, Sha256};
+
+use crate::error::{AtPath, Result};
+
+/// A crc32c (Castagnoli) value; eight hexadecimal digits in text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crc32c(pub u32);
+
+impl Crc32c {
+    /// Of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(crc32c::crc32c(bytes))
+    }
+}
+
+impl fmt::Display for Crc32c {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl Serialize for Crc32c {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Crc32c {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = (text.len() == 8).then(|| u32::from_str_radix(&text, 16).ok()).flatten();
+        digits.map(Self).ok_or_else(|| de::Error::custom(format!("expected 8 hexadecimal digits, found {text:?}")))
+    }
+}
+
+/// Counts and checksums what passes through to `inner`.
+#[derive(Debug)]
+pub struct ChecksumWriter<W> {
+    inner: W,
+    crc: u32,
+    bytes: u64,
+}
+
+impl<W> ChecksumWriter<W> {
+    /// Around `inner`.
+    pub fn new(inner: W) -> Self {
+        Self { inner, crc: 0, bytes: 0 }
+    }
+
+    /// The writer inside.
+    pub fn get_ref(&self) -> &W {
+        &self.inner
+    }
+
+    /// Bytes written so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The checksum of what was written since the last call, which starts the next one.
+    pub fn take_crc(&mut self) -> Crc32c {
+        Crc32c(std::mem::take(&mut self.crc))
+    }
+}
+
+impl<W: Write> Write for ChecksumWriter<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(buffer)?;
+        self.crc = crc32c::crc32c_append(self.crc, &buffer[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// SHA-256 of `bytes`, in hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// SHA-256 and length of the file at `path`, read in one streaming pass.
+pub fn sha256_file(path: impl AsRef<Path>) -> Result<(String, u64)> {
+    let path = path.as_ref();
+    let mut file = std::fs::File::open(path).at(path)?;
+    let (mut hash, mut total) = (Sha256::new(), 0);
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        let n = file.read(&mut buffer).at(path)?;
+        if n == 0 {
+            return Ok((hex(&hash.finalize()), total));
+        }
+        hash.update(&buffer[..n]);
+        total += n as u64;
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crc_is_castagnoli() {
+        // RFC 3720, B.4: 32 bytes of zeros.
+        assert_eq!(Crc32c::of(&[0; 32]).to_string(), "8a9136aa");
+    }
+
+    #[test]
+    fn writer_restarts_the_checksum_where_asked() {
+        let mut w = ChecksumWriter::new(Vec::new());
+        w.write_all(b"ab").unwrap();
+        assert_eq!(w.take_crc(), Crc32c::of(b"ab"));
+        w.write_all(b"cd").unwrap();
+        assert_eq!((w.take_crc(), w.bytes()), (Crc32c::of(b"cd"), 4));
+    }
+}

@@ -1,0 +1,93 @@
+//! Invariants of rows: the writer refuses what breaks them, `verify` finds it.
+
+use crate::manifest::VocabularyInfo;
+use crate::row::{CorpusRow, GlueRow, PretrainRow, Row, SquadRow, Tokens};
+use crate::schema::Layout;
+use crate::vocabulary::SpecialIds;
+
+/// Checks `row` against the layout and vocabulary of its dataset; the error says what was expected and found.
+pub(crate) fn check_row(row: &Row<'_>, layout: Layout, vocabulary: &VocabularyInfo) -> Result<(), String> {
+    let tokens = row.tokens();
+    if let Some(id) = tokens.iter().find(|&id| id >= vocabulary.num_tokens) {
+        return Err(format!("expected token ids below {}, found {id}", vocabulary.num_tokens));
+    }
+    let special = vocabulary.special;
+    match row {
+        Row::Corpus(r) => check_corpus(r),
+        Row::Pretrain(r) => {
+            expect(layout.has_static_masks() == r.masked.is_some(), || "static masks do not fit the columns".into())?;
+            check_pretrain(r, vocabulary)
+        }
+        Row::Squad(r) => check_squad(r, special),
+        Row::Glue(r) => {
+            expect(layout.has_labels() == r.label.is_some(), || "the label does not fit the columns".into())?;
+            check_glue(r, special)
+        }
+    }
+}
+
+fn expect(condition: bool, problem: impl FnOnce() -> String) -> Result<(), String> {
+    if condition { Ok(()) } else { Err(problem()) }
+}
+
+fn check_corpus(row: &CorpusRow<'_>) -> Result<(), String> {
+    let sum: u64 = row.sentence_lengths.iter().map(|&l| u64::from(l)).sum();
+    expect(sum == row.token_ids.len() as u64, || {
+        format!("expected sentence_lengths that add up to {} tokens, found {sum}", row.token_ids.len())
+    })?;
+    expect(!row.sentence_lengths.is_empty(), || "expected at least one sentence".into())?;
+    expect(!row.sentence_lengths.contains(&0), || "expected no empty sentence".into())
+}
+
+/// `[CLS] A [SEP] B [SEP]` with `segment_a_length` at the end of A.
+fn check_pair(tokens: Tokens<'_>, segment_a_length: u16, special: SpecialIds) -> Result<(), String> {
+    check_ends(tokens, special)?;
+    let a = usize::from(segment_a_length);
+    expect(a >= 2 && a < tokens.len() && tokens.get(a - 1) == Some(special.sep), || {
+        format!("expected segment_a_length to end at a [SEP] within {} tokens, found {a}", tokens.len())
+    })
+}
+
+fn check_ends(tokens: Tokens<'_>, special: SpecialIds) -> Result<(), String> {
+    let n = tokens.len();
+    expect(n >= 2 && n <= usize::from(u16::MAX), || format!("expected 2 to 65535 tokens, found {n}"))?;
+    expect(tokens.get(0) == Some(special.cls) && tokens.get(n - 1) == Some(special.sep), || {
+        "expected [CLS] first and [SEP] last".into()
+    })
+}
+
+fn check_pretrain(row: &PretrainRow<'_>, vocabulary: &VocabularyInfo) -> Result<(), String> {
+    check_pair(row.input_ids, row.segment_a_length, vocabulary.special)?;
+    let Some(masked) = row.masked else { return Ok(()) };
+    let (p, a, n) = (masked.positions, row.segment_a_length, row.input_ids.len());
+    expect(p.len() == masked.inputs.len() && !p.is_empty(), || {
+        format!("expected as many masked_lm_inputs as positions ({}), found {}", p.len(), masked.inputs.len())
+    })?;
+    expect(p.windows(2).all(|w| w[0] < w[1]), || "expected ascending masked_lm_positions".into())?;
+    let special = |position: u16| position == 0 || position == a - 1 || usize::from(position) >= n - 1;
+    expect(!p.iter().any(|&position| special(position)), || {
+        "expected masked_lm_positions inside the segments, found one at a special token or outside".into()
+    })?;
+    expect(masked.inputs.iter().all(|id| id < vocabulary.num_tokens), || {
+        format!("expected masked_lm_inputs below {}", vocabulary.num_tokens)
+    })
+}
+
+fn check_squad(row: &SquadRow<'_>, special: SpecialIds) -> Result<(), String> {
+    check_pair(row.input_ids, row.segment_a_length, special)?;
+    let window = row.input_ids.len() - usize::from(row.segment_a_length) - 1;
+    let lengths = [row.context_starts.len(), row.context_ends.len(), row.max_context.len()];
+    expect(lengths == [window; 3], || format!("expected offsets for {window} context tokens, found {lengths:?}"))?;
+    let (start, end) = (row.start_position, row.end_position);
+    let inside = start >= row.segment_a_length && start <= end && usize::from(end) < row.input_ids.len() - 1;
+    expect(inside || (start, end) == (0, 0), || {
+        format!("expected the answer within segment B or at (0, 0), found ({start}, {end})")
+    })
+}
+
+fn check_glue(row: &GlueRow<'_>, special: SpecialIds) -> Result<(), String> {
+    if usize::from(row.segment_a_length) == row.input_ids.len() {
+        return check_ends(row.input_ids, special);
+    }
+    check_pair(row.input_ids, row.segment_a_length, special)
+}

@@ -1,0 +1,228 @@
+//! Datasets written, read, resumed and damaged.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+use crate::manifest::{MANIFEST, VocabularyInfo};
+use crate::row::StaticMask;
+use crate::schema::Layout;
+
+pub(crate) fn vocabulary() -> Vocabulary {
+    let mut text = String::from("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n");
+    (5..200).for_each(|i| text.push_str(&format!("w{i}\n")));
+    Vocabulary::from_bytes("vocab.txt", text.into_bytes()).unwrap()
+}
+
+fn spec(kind: Kind, optional: bool) -> DatasetSpec {
+    let vocabulary = vocabulary();
+    DatasetSpec {
+        writer: "test".to_owned(),
+        kind,
+        layout: Layout::new(kind, vocabulary.len(), optional),
+        vocabulary: VocabularyInfo::new(&vocabulary, false),
+        configuration: json!({"seed": 1}),
+        inputs: json!(null),
+    }
+}
+
+fn instance(i: u64) -> (Vec<u32>, u16) {
+    let (a, b) = (3 + i % 7, 2 + i % 11);
+    let mut ids = vec![2];
+    ids.extend((0..a).map(|j| (5 + (i + j) % 190) as u32));
+    ids.push(3);
+    ids.extend((0..b).map(|j| (5 + (3 * i + j) % 190) as u32));
+    ids.push(3);
+    (ids, a as u16 + 2)
+}
+
+/// A pretrain dataset of `rows` instances in two shards.
+pub(crate) fn pretrain_dataset(rows: u64, masked: bool) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = DatasetWriter::create(dir.path(), spec(Kind::Pretrain, masked), &vocabulary()).unwrap();
+    for index in 0..2 {
+        write_shard(&writer, index, rows, masked);
+    }
+    writer.publish(Vec::new()).unwrap();
+    dir
+}
+
+fn write_shard(writer: &DatasetWriter, index: u32, rows: u64, masked: bool) {
+    let mut shard = writer.shard(index).unwrap();
+    for i in (0..rows).filter(|i| i * 2 / rows == u64::from(index)) {
+        let (ids, segment_a_length) = instance(i);
+        let inputs = [4u32];
+        let masked = masked.then_some(StaticMask { positions: &[1], inputs: inputs[..].into() });
+        let row = PretrainRow { input_ids: (&ids).into(), segment_a_length, next_sentence_label: i % 2 == 0, masked };
+        shard.push(row).unwrap();
+    }
+    writer.finish_shard(index, shard, json!(index)).unwrap();
+}
+
+#[test]
+fn rows_come_back_as_they_were_written() {
+    let dir = pretrain_dataset(1_001, true);
+    let dataset = Dataset::open(dir.path()).unwrap();
+    assert_eq!((dataset.len(), dataset.manifest().num_rows()), (1_001, 1_001));
+    for i in 0..1_001 {
+        let row = dataset.pretrain_row(i).unwrap();
+        let (ids, segment_a_length) = instance(i);
+        assert_eq!(
+            (row.input_ids.to_vec(), row.segment_a_length, row.next_sentence_label),
+            (ids, segment_a_length, i % 2 == 0)
+        );
+        assert_eq!(dataset.row_length(i).unwrap(), row.input_ids.len());
+        assert_eq!(row.masked.unwrap().inputs.to_vec(), [4]);
+    }
+    let mut statistics = dataset.verify_shard(0).unwrap();
+    statistics.merge(&dataset.verify_shard(1).unwrap());
+    assert_eq!(statistics, dataset.manifest().statistics);
+}
+
+#[test]
+fn rows_span_several_record_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = DatasetWriter::create(dir.path(), spec(Kind::Glue, true), &vocabulary()).unwrap();
+    let mut shard = writer.shard(0).unwrap();
+    let rows = crate::shard::BATCH_ROWS as u64 + 5;
+    for row_id in 0..rows {
+        let ids = [2u32, 5 + (row_id % 100) as u32, 3];
+        shard.push(GlueRow { input_ids: ids[..].into(), segment_a_length: 3, label: Some(1), row_id }).unwrap();
+    }
+    writer.finish_shard(0, shard, json!(null)).unwrap();
+    let manifest = writer.publish(Vec::new()).unwrap();
+    assert_eq!(manifest.shards[0].batches.len(), 2);
+    let dataset = Dataset::open(dir.path()).unwrap();
+    for i in [0, 65_535, 65_536, rows - 1] {
+        assert_eq!(dataset.glue_row(i).unwrap().row_id, i);
+    }
+}
+
+#[test]
+fn an_interrupted_run_keeps_its_finished_shards_and_ends_with_the_same_bytes() {
+    let whole = pretrain_dataset(100, false);
+    let dir = tempfile::tempdir().unwrap();
+    let writer = DatasetWriter::create(dir.path(), spec(Kind::Pretrain, false), &vocabulary()).unwrap();
+    write_shard(&writer, 0, 100, false);
+    drop(writer);
+    assert!(Dataset::open(dir.path()).unwrap_err().to_string().contains("run the same command again to resume it"));
+    let writer = DatasetWriter::create(dir.path(), spec(Kind::Pretrain, false), &vocabulary()).unwrap();
+    let finished = writer.finished().unwrap();
+    assert_eq!(finished.keys().copied().collect::<Vec<_>>(), [0]);
+    assert_eq!(finished[&0].position, json!(0));
+    write_shard(&writer, 1, 100, false);
+    writer.publish(Vec::new()).unwrap();
+    assert_eq!(files(whole.path()), files(dir.path()));
+}
+
+fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap())
+        .map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn an_interrupted_run_is_not_resumed_with_another_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = DatasetWriter::create(dir.path(), spec(Kind::Pretrain, false), &vocabulary()).unwrap();
+    write_shard(&writer, 0, 10, false);
+    drop(writer);
+    let other = DatasetSpec { configuration: json!({"seed": 2}), ..spec(Kind::Pretrain, false) };
+    let error = DatasetWriter::create(dir.path(), other, &vocabulary()).unwrap_err();
+    assert!(error.to_string().contains("made with another configuration"), "{error}");
+}
+
+#[test]
+fn a_second_writer_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let _writer = DatasetWriter::create(dir.path(), spec(Kind::Corpus, false), &vocabulary()).unwrap();
+    let error = DatasetWriter::create(dir.path(), spec(Kind::Corpus, false), &vocabulary()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Locked));
+}
+
+#[test]
+fn a_finished_dataset_is_not_overwritten() {
+    let dir = pretrain_dataset(4, false);
+    let error = DatasetWriter::create(dir.path(), spec(Kind::Pretrain, false), &vocabulary()).unwrap_err();
+    assert!(error.to_string().contains("a finished dataset is here already"));
+}
+
+#[test]
+fn writer_refuses_a_row_that_breaks_an_invariant() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = DatasetWriter::create(dir.path(), spec(Kind::Pretrain, false), &vocabulary()).unwrap();
+    let mut shard = writer.shard(0).unwrap();
+    let ids = [2u32, 5, 3, 200, 3];
+    let row = PretrainRow { input_ids: ids[..].into(), segment_a_length: 3, next_sentence_label: false, masked: None };
+    let error = shard.push(row).unwrap_err();
+    assert!(error.to_string().ends_with("row 0: expected token ids below 200, found 200"), "{error}");
+}
+
+#[test]
+fn one_flipped_bit_anywhere_in_a_shard_is_an_error() {
+    let dir = pretrain_dataset(60, true);
+    let shard = dir.path().join("shard-00001-of-00002.arrow");
+    let good = fs::read(&shard).unwrap();
+    for at in (0..good.len()).step_by(7) {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        fs::write(&shard, &bad).unwrap();
+        let result = Dataset::open(dir.path()).and_then(|d| d.verify_shard(1));
+        let error = result.expect_err(&format!("byte {at} of {} is covered by a checksum", good.len()));
+        assert!(error.to_string().contains("the file is damaged"), "{at}: {error}");
+    }
+}
+
+#[test]
+fn a_truncated_shard_is_named_with_both_lengths() {
+    let dir = pretrain_dataset(60, false);
+    let shard = dir.path().join("shard-00000-of-00002.arrow");
+    let good = fs::read(&shard).unwrap();
+    fs::write(&shard, &good[..good.len() - 9]).unwrap();
+    let expected = format!(
+        "{}: manifest promises {} bytes, the file has {}; restore it or rebuild the dataset",
+        shard.display(),
+        good.len(),
+        good.len() - 9
+    );
+    assert_eq!(Dataset::open(dir.path()).unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn a_changed_manifest_is_an_error() {
+    let dir = pretrain_dataset(60, false);
+    let path = dir.path().join(MANIFEST);
+    let text = fs::read_to_string(&path).unwrap();
+    let changed = |from: &str, to: &str| {
+        assert!(text.contains(from));
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        Dataset::open(dir.path()).unwrap_err().to_string()
+    };
+    assert!(changed("\"seed\": 1", "\"seed\": 2").contains("manifest checksum is"));
+    assert!(changed("\"version\": 1", "\"version\": 9").contains("format version 9, this program reads version 1"));
+    assert!(changed("cloze-dataset", "other").contains("not a Cloze manifest"));
+    fs::write(&path, &text[..text.len() / 2]).unwrap();
+    assert!(Dataset::open(dir.path()).unwrap_err().to_string().contains("not a Cloze manifest"));
+    fs::write(&path, &text).unwrap();
+    Dataset::open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_changed_vocabulary_is_an_error() {
+    let dir = pretrain_dataset(6, false);
+    fs::write(dir.path().join(VOCABULARY), b"[PAD]\n").unwrap();
+    assert!(Dataset::open(dir.path()).is_err());
+}
+
+#[test]
+fn a_corpus_is_not_a_pretrain_dataset() {
+    let dir = pretrain_dataset(6, false);
+    let error = Dataset::open_kind(dir.path(), Kind::Corpus).unwrap_err();
+    assert!(error.to_string().ends_with("expected a corpus dataset, found pretrain"));
+}

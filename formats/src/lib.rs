@@ -1,0 +1,22 @@
+#![doc = include_str!("../SPEC.md")]
+
+pub mod checksum;
+pub mod dataset;
+pub mod durable;
+mod error;
+pub mod manifest;
+pub mod masking;
+mod mmap;
+pub mod rng;
+pub mod row;
+pub mod schema;
+pub mod shard;
+pub mod statistics;
+pub mod stream;
+pub mod vocabulary;
+
+pub use dataset::{Dataset, DatasetSpec, DatasetWriter};
+pub use error::{AtPath, Error, ErrorKind, Result};
+pub use manifest::{Kind, Manifest};
+pub use row::{CorpusRow, GlueRow, PretrainRow, Row, SquadRow, StaticMask, Tokens};
+pub use vocabulary::{SpecialIds, Vocabulary};

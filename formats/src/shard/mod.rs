@@ -1,0 +1,9 @@
+//! One shard: an Arrow IPC file, written once and memory-mapped ever after.
+
+mod buffer;
+mod column;
+mod reader;
+mod writer;
+
+pub use reader::Shard;
+pub use writer::{BATCH_ROWS, ShardWriter};

@@ -1,0 +1,184 @@
+//! Reading a shard: memory-mapped, zero-copy, every byte behind a checksum before it is decoded.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use arrow_buffer::Buffer;
+use arrow_ipc::convert::try_fb_to_schema;
+use arrow_ipc::reader::{FileDecoder, read_footer_length};
+use arrow_ipc::{Block, root_as_footer};
+use arrow_schema::SchemaRef;
+
+use super::column::Columns;
+use crate::checksum::Crc32c;
+use crate::error::{AtPath, Error, ErrorKind, Result};
+use crate::manifest::{ShardEntry, VocabularyInfo};
+use crate::mmap;
+use crate::row::Row;
+use crate::schema::Layout;
+
+/// `ARROW1` and the footer's length close the file.
+const TRAILER: usize = 10;
+
+/// An open shard. Batches are verified and decoded when first touched.
+///
+/// # Memory usage
+/// The file is mapped, not read; a decoded batch holds a few pointers into the map.
+#[derive(Debug)]
+pub struct Shard {
+    path: PathBuf,
+    map: Buffer,
+    layout: Layout,
+    entry: ShardEntry,
+    schema: SchemaRef,
+    version: arrow_ipc::MetadataVersion,
+    blocks: Vec<Block>,
+    /// First row of each batch, and the number of rows.
+    starts: Vec<u64>,
+    batches: Vec<OnceLock<Columns>>,
+}
+
+impl Shard {
+    /// Opens the shard at `path`, which `entry` of a manifest describes.
+    ///
+    /// # Errors
+    /// Missing, of another length, or with a damaged head or footer; batches are checked later.
+    pub fn open(
+        path: impl AsRef<Path>,
+        entry: &ShardEntry,
+        layout: Layout,
+        vocabulary: &VocabularyInfo,
+    ) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        let map = mmap::map(&path)?;
+        if map.len() as u64 != entry.bytes {
+            let kind = ErrorKind::Length { expected: entry.bytes, found: map.len() as u64 };
+            return Err(Error::new(&path, kind));
+        }
+        let head_end = entry.batches.first().map_or(entry.tail_offset, |b| b.offset);
+        check(&path, "head", entry.head_crc32c, &map[..head_end as usize])?;
+        check(&path, "footer", entry.tail_crc32c, &map[entry.tail_offset as usize..])?;
+        let footer = Footer::parse(&map).map_err(|e| Error::new(&path, ErrorKind::Arrow(e)))?;
+        let schema = layout.arrow(vocabulary);
+        if footer.schema != *schema {
+            let problem = "the file's columns or vocabulary are not the manifest's; rebuild the dataset".to_owned();
+            return Err(Error::new(&path, ErrorKind::Arrow(problem)));
+        }
+        check_blocks(&footer.blocks, entry).map_err(|e| Error::new(&path, ErrorKind::Arrow(e)))?;
+        let mut starts = vec![0];
+        for batch in &entry.batches {
+            starts.push(starts[starts.len() - 1] + batch.rows);
+        }
+        let batches = entry.batches.iter().map(|_| OnceLock::new()).collect();
+        let (version, blocks, entry) = (footer.version, footer.blocks, entry.clone());
+        Ok(Self { path, map, layout, entry, schema, version, blocks, starts, batches })
+    }
+
+    /// Rows.
+    pub fn num_rows(&self) -> u64 {
+        self.entry.rows
+    }
+
+    /// Row `index` of the shard.
+    ///
+    /// # Errors
+    /// The batch that holds it is damaged.
+    ///
+    /// # Panics
+    /// `index` is not below [`num_rows`](Self::num_rows).
+    pub fn row(&self, index: u64) -> Result<Row<'_>> {
+        let (columns, i) = self.locate(index)?;
+        Ok(columns.row(i))
+    }
+
+    /// Number of tokens of row `index`, without touching them; errors and panics as [`row`](Self::row).
+    pub fn row_length(&self, index: u64) -> Result<usize> {
+        let (columns, i) = self.locate(index)?;
+        Ok(columns.row_length(i))
+    }
+
+    #[inline]
+    fn locate(&self, index: u64) -> Result<(&Columns, usize)> {
+        assert!(index < self.entry.rows, "row {index} of a shard of {}", self.entry.rows);
+        let batch = self.starts.partition_point(|&start| start <= index) - 1;
+        let columns = match self.batches[batch].get() {
+            Some(columns) => columns,
+            None => self.first_touch(batch)?,
+        };
+        Ok((columns, (index - self.starts[batch]) as usize))
+    }
+
+    /// Verifies and decodes a batch; if two threads do it at once, one result is kept.
+    #[cold]
+    fn first_touch(&self, index: usize) -> Result<&Columns> {
+        let entry = &self.entry.batches[index];
+        let bytes = self.map.slice_with_length(entry.offset as usize, entry.bytes as usize);
+        check(&self.path, &format!("record batch {index}"), entry.crc32c, &bytes)?;
+        let decoder = FileDecoder::new(self.schema.clone(), self.version).with_require_alignment(true);
+        let batch = decoder.read_record_batch(&self.blocks[index], &bytes).at(&self.path)?;
+        let batch = batch.ok_or_else(|| {
+            Error::new(&self.path, ErrorKind::Arrow(format!("block {index}: expected a record batch")))
+        })?;
+        if batch.num_rows() as u64 != entry.rows {
+            let kind = ErrorKind::InstanceCount { expected: entry.rows, found: batch.num_rows() as u64 };
+            return Err(Error::new(&self.path, kind));
+        }
+        let columns = Columns::new(self.layout, &batch).map_err(|e| Error::new(&self.path, ErrorKind::Arrow(e)))?;
+        Ok(self.batches[index].get_or_init(|| columns))
+    }
+}
+
+fn check(path: &Path, what: &str, expected: Crc32c, bytes: &[u8]) -> Result<()> {
+    let found = Crc32c::of(bytes);
+    if found == expected {
+        return Ok(());
+    }
+    let kind = ErrorKind::Checksum { what: what.to_owned(), expected: expected.to_string(), found: found.to_string() };
+    Err(Error::new(path, kind))
+}
+
+struct Footer {
+    schema: arrow_schema::Schema,
+    version: arrow_ipc::MetadataVersion,
+    blocks: Vec<Block>,
+}
+
+impl Footer {
+    fn parse(map: &[u8]) -> Result<Self, String> {
+        let body_end = map.len().checked_sub(TRAILER).ok_or("too short for an Arrow file")?;
+        let trailer: [u8; TRAILER] = map[body_end..].try_into().expect("ten bytes");
+        let length = read_footer_length(trailer).map_err(|e| e.to_string())?;
+        let start = body_end.checked_sub(length).ok_or("the footer is longer than the file")?;
+        let footer = root_as_footer(&map[start..body_end]).map_err(|e| e.to_string())?;
+        let schema = footer.schema().ok_or("the footer has no schema")?;
+        Ok(Self {
+            schema: try_fb_to_schema(schema).map_err(|e| e.to_string())?,
+            version: footer.version(),
+            blocks: footer.recordBatches().map(|b| b.iter().copied().collect()).unwrap_or_default(),
+        })
+    }
+}
+
+/// The footer must place its blocks exactly where the manifest does: what is decoded is then what was checksummed.
+fn check_blocks(blocks: &[Block], entry: &ShardEntry) -> Result<(), String> {
+    if blocks.len() != entry.batches.len() {
+        return Err(format!("manifest promises {} record batches, file has {}", entry.batches.len(), blocks.len()));
+    }
+    for (i, (block, batch)) in blocks.iter().zip(&entry.batches).enumerate() {
+        let length = i64::from(block.metaDataLength()).checked_add(block.bodyLength());
+        let same = u64::try_from(block.offset()) == Ok(batch.offset)
+            && length.and_then(|l| u64::try_from(l).ok()) == Some(batch.bytes)
+            && block.metaDataLength() >= 8
+            && block.bodyLength() >= 0;
+        if !same {
+            return Err(format!("record batch {i} does not lie where the manifest says"));
+        }
+    }
+    Ok(())
+}
+
+/// Shards are shared between the threads of a loader.
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Arc<Shard>>();
+};

@@ -1,0 +1,125 @@
+//! Counts over the rows of a dataset; the writer and `verify` count the same way.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::row::{PretrainRow, Row};
+use crate::vocabulary::SpecialIds;
+
+/// What the rows of a dataset add up to. Fields that a kind does not have stay 0 or empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Statistics {
+    /// Rows.
+    pub rows: u64,
+    /// Tokens of the token column, special ones included.
+    pub tokens: u64,
+    /// `[UNK]` among them.
+    pub unknown_tokens: u64,
+    /// Corpus: sentences.
+    pub sentences: u64,
+    /// Entry `n`: rows of `n` tokens. Corpus: sentences of `n` tokens, the last entry (512) is for 512 and more.
+    pub length_histogram: Vec<u64>,
+    /// Pretrain: rows whose segment B is random.
+    pub random_next: u64,
+    /// Pretrain with static masks: positions to predict, by what the model sees there.
+    pub masked: MaskedCounts,
+    /// SQuAD: windows that hold the answer.
+    pub answered: u64,
+    /// GLUE: rows per label.
+    pub labels: BTreeMap<i32, u64>,
+}
+
+/// Positions to predict, by what the model sees there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaskedCounts {
+    /// `[MASK]`
+    pub mask: u64,
+    /// Another token than the label.
+    pub random: u64,
+    /// The label itself.
+    pub kept: u64,
+}
+
+impl MaskedCounts {
+    /// All positions to predict.
+    pub fn total(&self) -> u64 {
+        self.mask + self.random + self.kept
+    }
+}
+
+const LONGEST_SENTENCE: usize = 512;
+
+impl Statistics {
+    /// Counts one row.
+    pub fn observe(&mut self, row: &Row<'_>, special: SpecialIds) {
+        let tokens = row.tokens();
+        self.rows += 1;
+        self.tokens += tokens.len() as u64;
+        self.unknown_tokens += tokens.iter().filter(|&id| id == special.unk).count() as u64;
+        match row {
+            Row::Corpus(r) => {
+                self.sentences += r.sentence_lengths.len() as u64;
+                for &length in r.sentence_lengths {
+                    self.observe_length(usize::from(length).min(LONGEST_SENTENCE));
+                }
+                return;
+            }
+            Row::Pretrain(r) => self.observe_pretrain(r, special),
+            Row::Squad(r) => self.answered += u64::from(r.end_position > 0),
+            Row::Glue(r) => {
+                if let Some(label) = r.label {
+                    *self.labels.entry(label).or_default() += 1;
+                }
+            }
+        }
+        self.observe_length(tokens.len());
+    }
+
+    /// Adds the counts of other rows.
+    pub fn merge(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.tokens += other.tokens;
+        self.unknown_tokens += other.unknown_tokens;
+        self.sentences += other.sentences;
+        self.random_next += other.random_next;
+        self.answered += other.answered;
+        self.masked.mask += other.masked.mask;
+        self.masked.random += other.masked.random;
+        self.masked.kept += other.masked.kept;
+        for (&label, &count) in &other.labels {
+            *self.labels.entry(label).or_default() += count;
+        }
+        self.reserve_length(other.length_histogram.len());
+        for (mine, theirs) in self.length_histogram.iter_mut().zip(&other.length_histogram) {
+            *mine += theirs;
+        }
+    }
+
+    fn observe_pretrain(&mut self, row: &PretrainRow<'_>, special: SpecialIds) {
+        self.random_next += u64::from(row.next_sentence_label);
+        let Some(masked) = row.masked else { return };
+        for (&position, input) in masked.positions.iter().zip(masked.inputs.iter()) {
+            if input == special.mask {
+                self.masked.mask += 1;
+            } else if row.input_ids.get(position.into()) == Some(input) {
+                self.masked.kept += 1;
+            } else {
+                self.masked.random += 1;
+            }
+        }
+    }
+
+    fn observe_length(&mut self, length: usize) {
+        self.reserve_length(length + 1);
+        self.length_histogram[length] += 1;
+    }
+
+    fn reserve_length(&mut self, entries: usize) {
+        if self.length_histogram.len() < entries {
+            self.length_histogram.resize(entries, 0);
+        }
+    }
+}
