@@ -1,6 +1,7 @@
 #![doc = include_str!("../SPEC.md")]
 
 pub mod checksum;
+pub mod config;
 pub mod dataset;
 pub mod durable;
 mod error;

@@ -12,6 +12,7 @@ pub enum Purpose {
     Deal = 5,
     Order = 6,
     HeldOut = 7,
+    RandomNext = 8,
 }
 
 /// A counter-based generator: the stream is a pure function of (seed, purpose, a, b).

@@ -8,11 +8,11 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 pub(crate) use check::check_row;
-pub use writer::{DatasetSpec, DatasetWriter, FinishedShard, WORK_DIR};
+pub use writer::{DatasetSpec, DatasetWriter, FinishedShard, WORK_DIR, refuse_finished};
 
 use crate::checksum::sha256_file;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{FileEntry, Kind, Manifest};
+use crate::manifest::{FileEntry, Kind, Manifest, ShardEntry};
 use crate::row::{CorpusRow, GlueRow, PretrainRow, Row, SquadRow};
 use crate::shard::Shard;
 use crate::statistics::Statistics;
@@ -45,7 +45,7 @@ impl Dataset {
         let dir = dir.as_ref().to_owned();
         let manifest = Manifest::read(&dir)?;
         for file in &manifest.files {
-            check_file(&dir, file)?;
+            verify_file(&dir, file)?;
         }
         let vocabulary = Vocabulary::read(dir.join(VOCABULARY))?;
         if vocabulary.sha256() != manifest.vocabulary.sha256 {
@@ -56,7 +56,7 @@ impl Dataset {
             );
             return Err(Error::invalid(dir.join(VOCABULARY), problem));
         }
-        let open = |entry: &crate::manifest::ShardEntry| {
+        let open = |entry: &ShardEntry| {
             Shard::open(dir.join(&entry.file), entry, manifest.columns, &manifest.vocabulary)
         };
         let shards = manifest.shards.iter().map(open).collect::<Result<Vec<_>>>()?;
@@ -158,22 +158,6 @@ impl Dataset {
         self.manifest.statistics.length_histogram.len().saturating_sub(1)
     }
 
-    /// Reads every byte of shard `shard`, checks every row, and counts.
-    ///
-    /// # Errors
-    /// The first damage found, naming shard and row.
-    pub fn verify_shard(&self, shard: usize) -> Result<Statistics> {
-        let mut statistics = Statistics::default();
-        for index in 0..self.shards[shard].num_rows() {
-            let row = self.shards[shard].row(index)?;
-            check_row(&row, self.manifest.columns, &self.manifest.vocabulary).map_err(|problem| {
-                Error::new(self.dir.join(&self.manifest.shards[shard].file), ErrorKind::Row { row: index, problem })
-            })?;
-            statistics.observe(&row, self.manifest.vocabulary.special);
-        }
-        Ok(statistics)
-    }
-
     fn locate(&self, index: u64) -> (&Shard, u64) {
         assert!(index < self.len(), "row {index} of a dataset of {}", self.len());
         let shard = self.starts.partition_point(|&start| start <= index) - 1;
@@ -185,7 +169,25 @@ impl Dataset {
     }
 }
 
-fn check_file(dir: &Path, entry: &FileEntry) -> Result<()> {
+/// Reads every byte of a shard of the dataset in `dir`, checks every row, and counts. Needs no other file than the shard.
+///
+/// # Errors
+/// The first damage found, naming the row where it is one.
+pub fn verify_shard(dir: &Path, manifest: &Manifest, entry: &ShardEntry) -> Result<Statistics> {
+    let path = dir.join(&entry.file);
+    let shard = Shard::open(&path, entry, manifest.columns, &manifest.vocabulary)?;
+    let mut statistics = Statistics::default();
+    for index in 0..shard.num_rows() {
+        let row = shard.row(index)?;
+        check_row(&row, manifest.columns, &manifest.vocabulary)
+            .map_err(|problem| Error::new(&path, ErrorKind::Row { row: index, problem }))?;
+        statistics.observe(&row, manifest.vocabulary.special);
+    }
+    Ok(statistics)
+}
+
+/// Checks length and hash of a side file of the dataset in `dir`.
+pub fn verify_file(dir: &Path, entry: &FileEntry) -> Result<()> {
     let path = dir.join(&entry.file);
     let (sha256, bytes) = sha256_file(&path)?;
     if bytes != entry.bytes {

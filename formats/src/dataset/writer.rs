@@ -64,10 +64,7 @@ impl DatasetWriter {
     /// configuration, or the directory cannot be written.
     pub fn create(dir: impl AsRef<Path>, spec: DatasetSpec, vocabulary: &Vocabulary) -> Result<Self> {
         let dir = dir.as_ref().to_owned();
-        if dir.join(MANIFEST).exists() {
-            let problem = "a finished dataset is here already; delete it or choose another directory";
-            return Err(Error::invalid(&dir, problem));
-        }
+        refuse_finished(&dir)?;
         let work = dir.join(WORK_DIR);
         fs::create_dir_all(&work).at(&work)?;
         let lock = lock(&work)?;
@@ -76,6 +73,11 @@ impl DatasetWriter {
         let mut this = this;
         this.write_file(VOCABULARY, vocabulary.bytes())?;
         Ok(this)
+    }
+
+    /// Puts values that "automatic" settings came to into the manifest; what a resumed run is compared with stays.
+    pub fn resolve_configuration(&mut self, configuration: serde_json::Value) {
+        self.spec.configuration = configuration;
     }
 
     /// The directory.
@@ -221,6 +223,14 @@ impl DatasetWriter {
             Err(e) => Err(Error::new(path, e)),
         }
     }
+}
+
+/// An error if `dir` is a finished dataset: nothing finished is overwritten.
+pub fn refuse_finished(dir: &Path) -> Result<()> {
+    if !dir.join(MANIFEST).exists() {
+        return Ok(());
+    }
+    Err(Error::invalid(dir, "a finished dataset is here already; delete it or choose another directory"))
 }
 
 /// Which part of the specification differs.

@@ -1,0 +1,182 @@
+//! Stage 2: a corpus to pre-training shards.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use cloze_formats::checksum::sha256_file;
+use cloze_formats::config::{InstanceConfig, MaskingMode, Split};
+use cloze_formats::dataset::refuse_finished;
+use cloze_formats::manifest::{MANIFEST, Source};
+use cloze_formats::masking::Masker;
+use cloze_formats::rng::{KeyedRng, Purpose};
+use cloze_formats::schema::Layout;
+use cloze_formats::shard::ShardWriter;
+use cloze_formats::{Dataset, DatasetSpec, DatasetWriter, Kind, Manifest, PretrainRow, StaticMask, Tokens};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::pairs::truncate_pair;
+use crate::plan::{Plan, Planned};
+use crate::progress::Progress;
+use crate::tokenize::WRITER;
+
+/// Makes the pre-training dataset `out` from `corpus`, and `out/held-out` where a share of the documents is held out.
+///
+/// The bytes depend on corpus and configuration alone, not on the number of threads or on interruptions. Shards that an
+/// interrupted run has finished are kept.
+///
+/// Returns the manifests, the training part first.
+///
+/// # Memory usage
+/// Per thread the descriptors of one shard (32 bytes a row) and one record batch; the corpus is mapped.
+pub fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: Progress) -> Result<Vec<Manifest>> {
+    config.validate().map_err(|problem| Error::invalid(out, problem))?;
+    if u32::try_from(corpus.len()).is_err() {
+        let problem = format!("expected at most {} documents, found {}", u32::MAX, corpus.len());
+        return Err(Error::invalid(corpus.dir(), problem));
+    }
+    refuse_finished(out)?;
+    // The held-out part first: its manifest must not be missing from a dataset that looks finished.
+    let mut manifests = Vec::new();
+    if config.held_out > 0.0 {
+        let held_out = InstanceConfig { split: Split::HeldOut, ..config.clone() };
+        let dir = out.join(HELD_OUT);
+        manifests.push(match finished_before(corpus, &held_out, &dir)? {
+            Some(manifest) => manifest,
+            None => build_split(corpus, &held_out, &dir, progress)?,
+        });
+    }
+    manifests.insert(0, build_split(corpus, config, out, progress)?);
+    Ok(manifests)
+}
+
+/// Name of the held-out part within a pretrain dataset.
+pub const HELD_OUT: &str = "held-out";
+
+/// The held-out part that an interrupted run of the same corpus and configuration has finished.
+fn finished_before(corpus: &Dataset, config: &InstanceConfig, dir: &Path) -> Result<Option<Manifest>> {
+    if !dir.join(MANIFEST).exists() {
+        return Ok(None);
+    }
+    let manifest = Manifest::read(dir)?;
+    let theirs: Option<InstanceConfig> = serde_json::from_value(manifest.configuration.clone()).ok();
+    let theirs = theirs.map(|c| InstanceConfig { num_shards: config.num_shards, ..c });
+    let (corpus_sha256, _) = sha256_file(corpus.dir().join(MANIFEST))?;
+    let same = theirs.as_ref() == Some(config) && manifest.sources.first().is_some_and(|s| s.sha256 == corpus_sha256);
+    Ok(same.then_some(manifest))
+}
+
+fn build_split(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: Progress) -> Result<Manifest> {
+    let (corpus_sha256, corpus_bytes) = sha256_file(corpus.dir().join(MANIFEST))?;
+    let vocabulary = corpus.manifest().vocabulary.clone();
+    let static_masks = config.masking == MaskingMode::Static;
+    let spec = |config: &InstanceConfig| DatasetSpec {
+        writer: WRITER.to_owned(),
+        kind: Kind::Pretrain,
+        layout: Layout::new(Kind::Pretrain, corpus.vocabulary().len(), static_masks),
+        vocabulary: vocabulary.clone(),
+        configuration: serde_json::to_value(config).expect("a configuration is plain data"),
+        inputs: corpus_sha256.clone().into(),
+    };
+    let mut writer = DatasetWriter::create(out, spec(config), corpus.vocabulary())?;
+    let plan = Plan::make(corpus, config, &writer.work_dir().join("plan"), progress)?;
+    // What "by size" came to is part of what decides the bytes.
+    let resolved = InstanceConfig { num_shards: plan.num_shards(), ..config.clone() };
+    writer.resolve_configuration(serde_json::to_value(&resolved).expect("a configuration is plain data"));
+    materialise_missing(corpus, &resolved, &plan, &writer, progress)?;
+    let documents = corpus.len();
+    let name = corpus.dir().canonicalize().unwrap_or_else(|_| corpus.dir().to_owned());
+    let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let source =
+        Source { name, format: "corpus".to_owned(), bytes: corpus_bytes, sha256: corpus_sha256, documents };
+    Ok(writer.publish(vec![source])?)
+}
+
+fn materialise_missing(
+    corpus: &Dataset,
+    config: &InstanceConfig,
+    plan: &Plan,
+    writer: &DatasetWriter,
+    progress: Progress,
+) -> Result<()> {
+    let finished = writer.finished()?;
+    let missing: Vec<u32> = (0..plan.num_shards()).filter(|s| !finished.contains_key(s)).collect();
+    let bar = Mutex::new(progress.count("building shards", missing.len() as u64));
+    missing.into_par_iter().try_for_each(|index| {
+        let mut shard = writer.shard(index)?;
+        let mut maker = InstanceMaker::new(corpus, config);
+        for planned in plan.shard(index)? {
+            maker.push(&planned, &mut shard)?;
+        }
+        writer.finish_shard(index, shard, serde_json::Value::Null)?;
+        bar.lock().expect("no holder panics").add(1);
+        Ok(())
+    })
+}
+
+/// Turns descriptors into rows: gather, truncate, mask.
+struct InstanceMaker<'a> {
+    corpus: &'a Dataset,
+    config: &'a InstanceConfig,
+    masker: Option<Masker>,
+    input_ids: Vec<u32>,
+    positions: Vec<u16>,
+    inputs: Vec<u32>,
+}
+
+impl<'a> InstanceMaker<'a> {
+    fn new(corpus: &'a Dataset, config: &'a InstanceConfig) -> Self {
+        let vocabulary = &corpus.manifest().vocabulary;
+        let masker = match config.masking {
+            MaskingMode::Static => Some(Masker::new(config.masking_config(), vocabulary)),
+            MaskingMode::Dynamic => None,
+        };
+        Self { corpus, config, masker, input_ids: Vec::new(), positions: Vec::new(), inputs: Vec::new() }
+    }
+
+    fn push(&mut self, planned: &Planned, shard: &mut ShardWriter) -> Result<()> {
+        let special = self.corpus.manifest().vocabulary.special;
+        let max_num_tokens = usize::from(self.config.max_seq_length) - 3;
+        let mut rng = KeyedRng::new(self.config.seed, Purpose::Truncate, planned.position, 0);
+        let (a_len, b_len) = (planned.a_len as usize, planned.b_len() as usize);
+        let [a_front, a_back, b_front, b_back] = truncate_pair(a_len, b_len, max_num_tokens, &mut rng);
+        let a = self.tokens(planned.document, planned.a_start, (a_front, a_len - a_back))?;
+        let b = self.tokens(planned.b_document, planned.b_start, (b_front, b_len - b_back))?;
+        self.input_ids.clear();
+        self.input_ids.push(special.cls);
+        a.append_to(&mut self.input_ids);
+        self.input_ids.push(special.sep);
+        let segment_a_length = self.input_ids.len() as u16;
+        b.append_to(&mut self.input_ids);
+        self.input_ids.push(special.sep);
+        let masked = match &mut self.masker {
+            None => None,
+            Some(masker) => {
+                let mut rng = KeyedRng::new(self.config.seed, Purpose::StaticMask, planned.position, 0);
+                let chosen = masker.mask((&self.input_ids).into(), segment_a_length, &mut rng);
+                self.positions.clear();
+                self.positions.extend(chosen.iter().map(|c| c.0));
+                self.inputs.clear();
+                self.inputs.extend(chosen.iter().map(|c| c.1));
+                Some(StaticMask { positions: &self.positions, inputs: (&self.inputs).into() })
+            }
+        };
+        shard.push(PretrainRow {
+            input_ids: (&self.input_ids).into(),
+            segment_a_length,
+            next_sentence_label: planned.is_random(),
+            masked,
+        })?;
+        Ok(())
+    }
+
+    /// Tokens `start + within.0 .. start + within.1` of a document.
+    fn tokens(&self, document: u32, start: u32, within: (usize, usize)) -> Result<Tokens<'a>> {
+        let row = self.corpus.corpus_row(document.into())?;
+        let start = start as usize;
+        row.token_ids.slice(start + within.0, start + within.1).ok_or_else(|| {
+            let problem = format!("document {document}: the plan does not fit it; delete the output directory and retry");
+            Error::invalid(self.corpus.dir(), problem)
+        })
+    }
+}

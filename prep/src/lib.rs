@@ -1,0 +1,19 @@
+//! Text to shards: sources, sentences, WordPiece, instances, fine-tuning examples, inspection.
+
+pub mod build;
+pub mod cli;
+pub mod error;
+pub mod glue;
+pub mod inspect;
+pub mod pairs;
+pub mod plan;
+pub mod progress;
+pub mod sentences;
+pub mod sources;
+pub mod squad;
+pub mod tokenize;
+pub mod vocab;
+pub mod wikitext;
+pub mod wordpiece;
+
+pub use error::{Error, ErrorKind, Result};

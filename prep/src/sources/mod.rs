@@ -1,0 +1,192 @@
+//! Sources: where documents come from, whatever file they lie in.
+//!
+//! [`expand`] turns what the user named (files, folders, globs) into a sorted list of [`SourceFile`]s, [`documents`]
+//! streams one of them in order. Reading is split in two so that the costly half runs in parallel: the reader yields
+//! [`RawDocument`]s as fast as bytes arrive, and [`RawDocument::into_document`], which is pure, un-wraps lines or
+//! extracts prose from wikitext on whatever thread the caller likes.
+
+mod compression;
+mod expand;
+mod text;
+mod wikipedia;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::wikitext;
+
+pub use expand::expand;
+
+/// Largest document in bytes of text; more than this is taken for a file of another kind, and refused.
+pub const MAX_DOCUMENT_BYTES: usize = 256 << 20;
+
+/// How a source file is cut into documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// Plain text; blank lines separate documents.
+    Text,
+    /// Plain text; each file is one document, blank lines separate its paragraphs.
+    Books,
+    /// One sentence a line; blank lines separate documents (the input of Google's `create_pretraining_data.py`).
+    Sentences,
+    /// A MediaWiki XML export; each page of the main namespace is a document.
+    Wikipedia,
+}
+
+impl fmt::Display for SourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Books => "books",
+            Self::Sentences => "sentences",
+            Self::Wikipedia => "wikipedia",
+        })
+    }
+}
+
+/// One input file and how to read it. Compression is recognised by content, not by name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// How the file is cut into documents.
+    pub kind: SourceKind,
+    /// The file, as the user named it or as it was found in a folder.
+    pub path: PathBuf,
+}
+
+/// A document ready for sentence splitting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Document {
+    /// The page title of a Wikipedia page; other sources have none. Not part of the text.
+    pub title: Option<String>,
+    /// Paragraphs in order, trimmed, none empty, without line breaks. May be empty when nothing but markup was there.
+    pub paragraphs: Vec<String>,
+    /// Each paragraph is exactly one sentence already ([`SourceKind::Sentences`]): do not split it again.
+    pub presplit: bool,
+}
+
+/// A document as it stands in the file: cheap to read, turned into a [`Document`] later and elsewhere.
+#[derive(Clone, Debug)]
+pub struct RawDocument {
+    title: Option<String>,
+    body: String,
+    form: Form,
+}
+
+/// What the body of a [`RawDocument`] is.
+#[derive(Clone, Debug)]
+enum Form {
+    /// Text, possibly hard-wrapped; blank lines (in books) separate paragraphs.
+    Prose,
+    /// One sentence a line.
+    Sentences,
+    /// MediaWiki markup of a site.
+    Wikitext(Arc<wikitext::Site>),
+}
+
+impl RawDocument {
+    /// Title of the page, if the source has titles.
+    pub fn title(&self) -> Option<&str> {
+        self.title.as_deref()
+    }
+
+    /// Bytes of the raw body (text or wikitext), for cutting work into even pieces.
+    pub fn body_bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Un-wraps lines or extracts prose. Pure: the same input gives the same document on any thread.
+    pub fn into_document(self) -> Document {
+        let presplit = matches!(self.form, Form::Sentences);
+        let paragraphs = match &self.form {
+            Form::Prose => text::paragraphs(&self.body),
+            Form::Sentences => text::lines(&self.body),
+            Form::Wikitext(site) => wikitext::extract(site, &self.body),
+        };
+        Document { title: self.title, paragraphs, presplit }
+    }
+}
+
+/// Pages of a dump that are not documents, by reason; readable while the reader runs.
+#[derive(Debug, Default)]
+pub struct Skipped {
+    /// Pages outside the main namespace.
+    pub other_namespace: AtomicU64,
+    /// Redirects.
+    pub redirect: AtomicU64,
+    /// Disambiguation pages (and set indexes of names): lists of links, not prose.
+    pub disambiguation: AtomicU64,
+    /// Pages whose content model is not wikitext.
+    pub other_model: AtomicU64,
+    /// Pages without text.
+    pub empty: AtomicU64,
+}
+
+impl Skipped {
+    /// Reason and count, every reason, in a fixed order.
+    pub fn counts(&self) -> [(&'static str, u64); 5] {
+        let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        [
+            ("other namespace", get(&self.other_namespace)),
+            ("redirect", get(&self.redirect)),
+            ("disambiguation", get(&self.disambiguation)),
+            ("other content model", get(&self.other_model)),
+            ("empty", get(&self.empty)),
+        ]
+    }
+}
+
+/// Streams the raw documents of one file in input order, holding one document at a time.
+///
+/// After an error the iterator ends.
+pub struct DocumentReader {
+    inner: Box<dyn Iterator<Item = Result<RawDocument>> + Send>,
+    bytes_read: Arc<AtomicU64>,
+    skipped: Arc<Skipped>,
+    failed: bool,
+}
+
+impl DocumentReader {
+    /// Bytes of the file on disk (compressed, if it is) consumed so far; lasts longer than the reader.
+    pub fn bytes_read(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.bytes_read)
+    }
+
+    /// Pages left out so far, by reason; lasts longer than the reader.
+    pub fn skipped(&self) -> Arc<Skipped> {
+        Arc::clone(&self.skipped)
+    }
+}
+
+impl Iterator for DocumentReader {
+    type Item = Result<RawDocument>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let next = self.inner.next();
+        self.failed = matches!(next, Some(Err(_)));
+        next
+    }
+}
+
+/// Opens `source` for streaming.
+///
+/// Errors, here or while iterating: the file cannot be read, its compressed stream is damaged or cut short, it is not
+/// UTF-8 or not well-formed XML, or a document exceeds [`MAX_DOCUMENT_BYTES`].
+pub fn documents(source: &SourceFile) -> Result<DocumentReader> {
+    let stream = compression::open(&source.path)?;
+    let bytes_read = stream.bytes_read();
+    let skipped = Arc::new(Skipped::default());
+    let inner: Box<dyn Iterator<Item = Result<RawDocument>> + Send> = match source.kind {
+        SourceKind::Wikipedia => Box::new(wikipedia::Pages::new(stream, Arc::clone(&skipped))),
+        kind => Box::new(text::TextDocuments::new(stream, kind)),
+    };
+    Ok(DocumentReader { inner, bytes_read, skipped, failed: false })
+}

@@ -1,0 +1,355 @@
+//! Plain text: documents between blank lines, paragraphs un-wrapped.
+
+use std::ops::Range;
+
+use super::compression::Stream;
+use super::{Form, MAX_DOCUMENT_BYTES, RawDocument, SourceKind};
+use crate::{Error, Result};
+
+/// Lines longer than this (in characters) were not wrapped by hand or by a mailer: each is a paragraph.
+const MAX_WRAP_WIDTH: usize = 100;
+/// Text narrower than this is a list or a poem rather than wrapped prose.
+const MIN_WRAP_WIDTH: usize = 40;
+/// Stands at the beginning of some files, and of each part of a file that was put together from such files.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Raw documents of a text file, in order.
+pub(super) struct TextDocuments {
+    stream: Stream,
+    kind: SourceKind,
+    /// Decoded bytes and lines before the next one, for messages.
+    offset: u64,
+    line: u64,
+    ended: bool,
+}
+
+impl TextDocuments {
+    pub(super) fn new(stream: Stream, kind: SourceKind) -> Self {
+        Self { stream, kind, offset: 0, line: 0, ended: false }
+    }
+
+    /// Collects lines up to a blank one (or, for books, all lines); `None` at the end of the file.
+    fn next_document(&mut self) -> Result<Option<RawDocument>> {
+        let form = if self.kind == SourceKind::Sentences { Form::Sentences } else { Form::Prose };
+        let mut body = Vec::new();
+        let (mut start_offset, mut start_line) = (self.offset, self.line);
+        while !self.ended {
+            let line_start = body.len();
+            self.read_line(&mut body)?;
+            if is_blank(&body[line_start..]) && self.kind != SourceKind::Books {
+                body.truncate(line_start);
+                if !body.is_empty() {
+                    break;
+                }
+                (start_offset, start_line) = (self.offset, self.line);
+            }
+        }
+        if is_blank(&body) {
+            return Ok(None);
+        }
+        let mut body = String::from_utf8(body).map_err(|e| self.not_utf8(&e, start_offset, start_line))?;
+        if body.starts_with(BYTE_ORDER_MARK) {
+            body.drain(..BYTE_ORDER_MARK.len_utf8());
+        }
+        Ok(Some(RawDocument { title: None, body, form }))
+    }
+
+    /// Appends the next line with its end to `body`; sets `ended` at the end of the file.
+    fn read_line(&mut self, body: &mut Vec<u8>) -> Result<()> {
+        let first = self.offset == 0;
+        let start = body.len();
+        loop {
+            let bytes = self.stream.fill()?;
+            if bytes.is_empty() {
+                self.ended = true;
+                break;
+            }
+            let end = memchr::memchr(b'\n', bytes).map(|at| at + 1);
+            let used = end.unwrap_or(bytes.len());
+            body.extend_from_slice(&bytes[..used]);
+            self.stream.consume(used);
+            self.offset += used as u64;
+            if body.len() > MAX_DOCUMENT_BYTES {
+                return Err(self.too_large());
+            }
+            if end.is_some() {
+                self.line += 1;
+                break;
+            }
+        }
+        if first {
+            self.check_byte_order_mark(&body[start..])?;
+        }
+        Ok(())
+    }
+
+    fn check_byte_order_mark(&self, start: &[u8]) -> Result<()> {
+        match start {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err(Error::invalid(
+                self.stream.path(),
+                "expected UTF-8, found UTF-16 (by its byte order mark); convert it with `iconv -f UTF-16 -t UTF-8`",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn too_large(&self) -> Error {
+        let mega = MAX_DOCUMENT_BYTES >> 20;
+        let advice = match self.kind {
+            SourceKind::Books => "each file is read as one document; split it, or use --text",
+            _ => "documents are separated by blank lines; separate or split them",
+        };
+        Error::invalid(
+            self.stream.path(),
+            format!("expected documents of at most {mega} MiB, found a larger one before line {}; {advice}", self.line + 1),
+        )
+    }
+
+    /// Says where the first wrong byte is; `start_*` is where the document begins in the decoded file.
+    fn not_utf8(&self, error: &std::string::FromUtf8Error, start_offset: u64, start_line: u64) -> Error {
+        let valid = error.utf8_error().valid_up_to();
+        let bytes = error.as_bytes();
+        let line = start_line + 1 + memchr::memchr_iter(b'\n', &bytes[..valid]).count() as u64;
+        Error::invalid(
+            self.stream.path(),
+            format!(
+                "expected UTF-8, found byte 0x{:02x} at offset {} (line {line}); convert the file with `iconv -t UTF-8`",
+                bytes[valid],
+                start_offset + valid as u64
+            ),
+        )
+    }
+}
+
+impl Iterator for TextDocuments {
+    type Item = Result<RawDocument>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_document().transpose()
+    }
+}
+
+/// Whether there is nothing but white space (Unicode's) and byte order marks in these bytes.
+fn is_blank(bytes: &[u8]) -> bool {
+    if bytes.iter().any(|b| b.is_ascii() && !b.is_ascii_whitespace() && *b != 0x0b) {
+        return false;
+    }
+    bytes.iter().all(u8::is_ascii) || std::str::from_utf8(bytes).is_ok_and(|text| text.chars().all(|c| c.is_whitespace() || c == BYTE_ORDER_MARK))
+}
+
+/// Lines that are not blank, trimmed.
+pub(super) fn lines(body: &str) -> Vec<String> {
+    body.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+/// Cuts a document into paragraphs, un-wrapping lines.
+///
+/// Blank lines always separate. A document is *wrapped* if its widest line has 40 to 100 characters and at least half
+/// of its line breaks stand where the next word did not fit and no sentence ended; its wrap width is the 99th percentile of its line lengths
+/// (the widest line, below 100 lines: in longer texts a few lines overshoot). In a wrapped document a line break is a
+/// wrap, and becomes a space, if the next line's first word would not have fit on the line (`length + 1 + word > width`,
+/// in characters) or the next line begins with a lower-case letter; every other line break ends a paragraph. In a
+/// document that is not wrapped every line is a paragraph.
+pub(super) fn paragraphs(body: &str) -> Vec<String> {
+    let lines: Vec<Line<'_>> = body.lines().map(Line::new).collect();
+    let width = wrap_width(&lines);
+    let mut paragraphs = Vec::new();
+    for range in blocks(&lines) {
+        let mut open: Option<String> = None;
+        for (i, line) in lines[range.clone()].iter().enumerate() {
+            let joins = i > 0 && width.is_some_and(|w| lines[range.start + i - 1].wraps_into(line, w));
+            match &mut open {
+                Some(paragraph) if joins => {
+                    paragraph.push(' ');
+                    paragraph.push_str(line.text);
+                }
+                _ => paragraphs.extend(open.replace(line.text.to_owned())),
+            }
+        }
+        paragraphs.extend(open);
+    }
+    paragraphs
+}
+
+/// Runs of lines that are not blank.
+fn blocks(lines: &[Line<'_>]) -> Vec<Range<usize>> {
+    let mut blocks: Vec<Range<usize>> = Vec::new();
+    for (i, _) in lines.iter().enumerate().filter(|(_, line)| line.length > 0) {
+        match blocks.last_mut() {
+            Some(block) if block.end == i => block.end = i + 1,
+            _ => blocks.push(i..i + 1),
+        }
+    }
+    blocks
+}
+
+/// A trimmed line and its length in characters.
+struct Line<'t> {
+    text: &'t str,
+    length: usize,
+    first_word: usize,
+}
+
+impl<'t> Line<'t> {
+    fn new(line: &'t str) -> Self {
+        let text = line.trim();
+        let first_word = text.split_whitespace().next().map_or(0, |word| word.chars().count());
+        Self { text, length: text.chars().count(), first_word }
+    }
+
+    fn fits(&self, next: &Line<'_>, width: usize) -> bool {
+        self.length + 1 + next.first_word <= width
+    }
+
+    fn wraps_into(&self, next: &Line<'_>, width: usize) -> bool {
+        !self.fits(next, width) || next.text.starts_with(char::is_lowercase)
+    }
+}
+
+/// The width a document was wrapped at, if it was.
+fn wrap_width(lines: &[Line<'_>]) -> Option<usize> {
+    let mut lengths: Vec<usize> = lines.iter().map(|line| line.length).filter(|length| *length > 0).collect();
+    lengths.sort_unstable();
+    let widest = *lengths.last()?;
+    if !(MIN_WRAP_WIDTH..=MAX_WRAP_WIDTH).contains(&widest) {
+        return None;
+    }
+    let width = lengths[lengths.len() - 1 - lengths.len() / 100];
+    let breaks = lines.windows(2).filter(|pair| pair[0].length > 0 && pair[1].length > 0);
+    let (mut total, mut full) = (0, 0);
+    for pair in breaks {
+        total += 1;
+        full += usize::from(!pair[0].fits(&pair[1], width) && !pair[0].text.ends_with(['.', '!', '?']));
+    }
+    (total > 0 && 2 * full >= total).then_some(width)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Document, SourceFile, documents};
+    use super::*;
+
+    fn read(kind: SourceKind, bytes: &[u8]) -> std::result::Result<Vec<Document>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.txt");
+        std::fs::write(&path, bytes).unwrap();
+        let reader = documents(&SourceFile { kind, path }).map_err(|e| e.to_string())?;
+        reader.map(|raw| raw.map(|raw| raw.into_document()).map_err(|e| e.to_string())).collect()
+    }
+
+    fn texts(kind: SourceKind, text: &str) -> Vec<Vec<String>> {
+        read(kind, text.as_bytes()).unwrap().into_iter().map(|document| document.paragraphs).collect()
+    }
+
+    #[test]
+    fn blank_lines_separate_documents() {
+        let text = "\u{feff}\n\nTitle\r\nText one.\r\n \t\r\n\u{a0}\n\nSecond.\n\n\n";
+        assert_eq!(texts(SourceKind::Text, text), [vec!["Title", "Text one."], vec!["Second."]]);
+        assert_eq!(texts(SourceKind::Text, ""), Vec::<Vec<String>>::new());
+        assert_eq!(texts(SourceKind::Text, " \n\n \n"), Vec::<Vec<String>>::new());
+        assert_eq!(texts(SourceKind::Text, "no end"), [["no end"]]);
+    }
+
+    #[test]
+    fn a_book_is_one_document() {
+        assert_eq!(texts(SourceKind::Books, "\nTitle\n\nOne.\n\n\nTwo.\n"), [["Title", "One.", "Two."]]);
+        assert_eq!(texts(SourceKind::Books, " \n\n"), Vec::<Vec<String>>::new());
+    }
+
+    #[test]
+    fn sentences_are_lines() {
+        let found = read(SourceKind::Sentences, b"One a. Two.\n Three\n\n\nFour\n").unwrap();
+        assert!(found.iter().all(|document| document.presplit && document.title.is_none()));
+        let lines: Vec<_> = found.into_iter().map(|document| document.paragraphs).collect();
+        assert_eq!(lines, [vec!["One a. Two.", "Three"], vec!["Four"]]);
+    }
+
+    const WRAPPED: &str = "\
+CHAPTER I
+By the Author
+The quick brown fox jumps over the lazy dog, and then it
+goes home to sleep until the next morning, when it will
+jump again over the very same dog.
+Nobody knows why the dog does not mind, although some
+extraordinarily long books have been written about it by
+learned men of all ages and countries.";
+
+    #[test]
+    fn hard_wrapped_lines_are_joined_and_paragraphs_kept() {
+        let found = paragraphs(WRAPPED);
+        assert_eq!(found.len(), 4, "{found:#?}");
+        assert_eq!(found[..2], ["CHAPTER I", "By the Author"]);
+        assert!(found[2].starts_with("The quick") && found[2].ends_with("same dog."));
+        assert!(found[3].starts_with("Nobody") && found[3].ends_with("countries."));
+    }
+
+    #[test]
+    fn lines_that_are_not_wrapped_stay_apart() {
+        let long = "A paragraph that is longer than any hand-wrapped line would be, so it is clear that lines are paragraphs here.";
+        assert_eq!(paragraphs(&format!("Title\n{long}\nshort")), ["Title", long, "short"]);
+        let poem = "Tyger Tyger, burning bright,\nIn the forests of the night;\nWhat immortal hand or eye,";
+        assert_eq!(paragraphs(poem).len(), 3);
+        assert_eq!(paragraphs("A title of some length\nText"), ["A title of some length", "Text"]);
+        let sentences = "The first sentence has some words in it.\nThis is short.\nAnother one is rather longer than these.\nEnd.";
+        assert_eq!(paragraphs(sentences).len(), 4);
+    }
+
+    #[test]
+    fn wrong_bytes_are_named_with_their_place() {
+        let message = read(SourceKind::Text, b"ok\n\nfine\nbad \xff here\n").unwrap_err();
+        let expected = "file.txt: expected UTF-8, found byte 0xff at offset 13 (line 4); convert the file with `iconv -t UTF-8`";
+        assert!(message.ends_with(expected), "{message}");
+        let message = read(SourceKind::Text, b"\xef\xbb\xbfcut \xc3").unwrap_err();
+        assert!(message.contains("found byte 0xc3 at offset 7 (line 1)"), "{message}");
+        let message = read(SourceKind::Text, b"\xff\xfea\0").unwrap_err();
+        assert!(message.contains("found UTF-16"), "{message}");
+    }
+
+    #[test]
+    fn documents_before_the_wrong_bytes_are_still_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.txt");
+        std::fs::write(&path, b"good\n\nbad \xff\n\ngood\n").unwrap();
+        let mut reader = documents(&SourceFile { kind: SourceKind::Text, path }).unwrap();
+        assert!(reader.next().unwrap().is_ok());
+        assert!(reader.next().unwrap().is_err());
+        assert!(reader.next().is_none());
+    }
+
+    proptest! {
+        /// Documents do not depend on where compressed members end, hence not on where blocks of bytes begin.
+        #[test]
+        fn any_chunking_gives_the_same_documents(lines in prop::collection::vec("[a-zé ]{0,12}", 0..40), cuts in prop::collection::vec(0usize..400, 0..5)) {
+            use std::io::Write;
+            let text = lines.join("\n");
+            let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < text.len()).chain([0, text.len()]).collect();
+            cuts.sort_unstable();
+            let mut compressed = Vec::new();
+            for pair in cuts.windows(2) {
+                let mut encoder = flate2::write::GzEncoder::new(&mut compressed, flate2::Compression::fast());
+                encoder.write_all(&text.as_bytes()[pair[0]..pair[1]]).unwrap();
+                encoder.finish().unwrap();
+            }
+            let expected: Vec<Vec<String>> = text
+                .split('\n')
+                .collect::<Vec<_>>()
+                .split(|line| line.trim().is_empty())
+                .filter(|lines| !lines.is_empty())
+                .map(|lines| lines.iter().map(|line| line.trim().to_owned()).collect())
+                .collect();
+            prop_assert_eq!(texts(SourceKind::Text, &text), expected.clone());
+            let found: Vec<Vec<String>> =
+                read(SourceKind::Text, &compressed).unwrap().into_iter().map(|document| document.paragraphs).collect();
+            prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn unwrapping_keeps_every_word(lines in prop::collection::vec("[A-Za-z. ]{0,80}", 0..20)) {
+            let text = lines.join("\n");
+            let joined = paragraphs(&text).join(" ");
+            prop_assert!(text.split_whitespace().eq(joined.split_whitespace()));
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! SQuAD v1.1 in its official layout, as windows of `[CLS] question [SEP] context [SEP]`.
+//!
+//! Source: `convert_examples_to_features` of google-research/bert's `run_squad.py`. Where that maps characters to tokens by way
+//! of white-space words, offsets here go from each token straight to the characters of the context.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cloze_formats::dataset::EXAMPLES;
+use cloze_formats::schema::Layout;
+use cloze_formats::shard::ShardWriter;
+use cloze_formats::{DatasetSpec, DatasetWriter, Kind, SquadRow, Vocabulary};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::progress::Progress;
+use crate::tokenize::{WRITER, describe_input, source_entry, vocabulary_info};
+use crate::wordpiece::{Encoder, WordPiece};
+use crate::{Error, Result};
+
+mod file;
+mod windows;
+
+use file::{Paragraph, read};
+use windows::{Window, windows};
+
+/// Paragraphs worked on at once; bounds memory.
+const PARAGRAPHS_AT_ONCE: usize = 256;
+
+/// Everything that decides the bytes of a SQuAD dataset; stored whole in its manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SquadConfig {
+    /// Tokens per window at most, special ones and the question included. Default 384.
+    pub max_seq_length: u16,
+    /// Context tokens between the starts of two windows. Default 128.
+    pub doc_stride: u16,
+    /// Tokens of the question at most; longer ones lose their end. Default 64.
+    pub max_query_length: u16,
+    /// Whether the vocabulary keeps case and accents. Default false.
+    pub cased: bool,
+}
+
+impl Default for SquadConfig {
+    fn default() -> Self {
+        Self { max_seq_length: 384, doc_stride: 128, max_query_length: 64, cased: false }
+    }
+}
+
+impl SquadConfig {
+    /// Refuses limits that leave no room for the context.
+    fn validate(&self, input: &Path) -> Result<()> {
+        let least = u32::from(self.max_query_length) + 4;
+        if u32::from(self.max_seq_length) < least {
+            let problem = format!(
+                "expected a max_seq_length of at least max_query_length + 4 = {least}, found {}",
+                self.max_seq_length
+            );
+            return Err(Error::invalid(input, problem));
+        }
+        if self.doc_stride == 0 {
+            return Err(Error::invalid(input, "expected a doc_stride of at least 1, found 0"));
+        }
+        Ok(())
+    }
+}
+
+/// What was made.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SquadSummary {
+    /// Questions.
+    pub questions: u64,
+    /// Windows, the rows of the dataset.
+    pub windows: u64,
+    /// Windows that hold the answer.
+    pub answered_windows: u64,
+    /// Questions whose answer no single window holds whole: nothing can be learned from them.
+    pub unanswered_questions: u64,
+    /// Questions cut at `max_query_length`.
+    pub truncated_questions: u64,
+    /// Tokens, special ones included.
+    pub tokens: u64,
+    /// `[UNK]` among them.
+    pub unknown_tokens: u64,
+}
+
+/// Turns the SQuAD v1.1 file `input` into the dataset `out`.
+///
+/// Training labels come from the first answer of a question; contexts and all answers go into the side file
+/// `examples.jsonl` for evaluation. Windows without the answer are labelled (0, 0).
+///
+/// # Errors
+/// Limits without room for the context, JSON that is malformed (line and column) or of SQuAD v2.0, an answer that is not where
+/// `answer_start` says, a repeated question id, or an output that cannot be written. All input is checked before
+/// anything is written.
+pub fn squad(
+    config: &SquadConfig,
+    input: &Path,
+    vocabulary: &Vocabulary,
+    out: &Path,
+    progress: &Progress,
+) -> Result<SquadSummary> {
+    config.validate(input)?;
+    let paragraphs = read(input)?;
+    let source = describe_input(input, "squad")?;
+    let spec = DatasetSpec {
+        writer: WRITER.to_owned(),
+        kind: Kind::Squad,
+        layout: Layout::new(Kind::Squad, vocabulary.len(), false),
+        vocabulary: vocabulary_info(vocabulary, config.cased),
+        configuration: serde_json::json!(config),
+        inputs: serde_json::json!([source]),
+    };
+    let mut writer = DatasetWriter::create(out, spec, vocabulary)?;
+    writer.write_file(EXAMPLES, &side_file(&paragraphs))?;
+    let mut shard = writer.shard(0)?;
+    let mut summary = SquadSummary::default();
+    let words = Arc::new(WordPiece::new(vocabulary, config.cased));
+    let mut bar = progress.count("paragraphs", paragraphs.len() as u64);
+    for chunk in paragraphs.chunks(PARAGRAPHS_AT_ONCE) {
+        let made: Result<Vec<Vec<Question<'_>>>> = chunk
+            .par_iter()
+            .map_init(
+                || Encoder::new(Arc::clone(&words)),
+                |encoder, p| questions(config, input, p, vocabulary, encoder),
+            )
+            .collect();
+        for question in made?.iter().flatten() {
+            write_question(question, &mut shard, &mut summary)?;
+        }
+        bar.add(chunk.len() as u64);
+    }
+    let counts = writer.finish_shard(0, shard, serde_json::Value::Null)?.statistics;
+    summary.tokens = counts.tokens;
+    summary.unknown_tokens = counts.unknown_tokens;
+    writer.publish(vec![source_entry(&source, summary.questions)])?;
+    Ok(summary)
+}
+
+/// One JSON object a line: everything evaluation needs to know of a question.
+fn side_file(paragraphs: &[Paragraph]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for paragraph in paragraphs {
+        for question in &paragraph.qas {
+            let line = serde_json::json!({
+                "id": question.id,
+                "question": question.question,
+                "context": paragraph.context,
+                "answers": question.answers,
+                "is_impossible": false,
+            });
+            bytes.extend_from_slice(line.to_string().as_bytes());
+            bytes.push(b'\n');
+        }
+    }
+    bytes
+}
+
+/// A question with its windows.
+struct Question<'a> {
+    id: &'a str,
+    windows: Vec<Window>,
+    truncated: bool,
+}
+
+fn questions<'a>(
+    config: &SquadConfig,
+    input: &Path,
+    paragraph: &'a Paragraph,
+    vocabulary: &Vocabulary,
+    encoder: &mut Encoder,
+) -> Result<Vec<Question<'a>>> {
+    let context = encoder.encode_with_offsets(&paragraph.context);
+    let mut questions = Vec::with_capacity(paragraph.qas.len());
+    for question in &paragraph.qas {
+        if context.is_empty() {
+            return Err(Error::invalid(input, format!("question {}: expected a context, found no text", question.id)));
+        }
+        let mut ids = Vec::new();
+        encoder.encode(&question.question, &mut ids);
+        let truncated = ids.len() > usize::from(config.max_query_length);
+        ids.truncate(usize::from(config.max_query_length));
+        let windows = windows(config, vocabulary.special(), &ids, &context, question.first_answer());
+        if windows.len() > usize::from(u16::MAX) {
+            let problem = format!(
+                "question {}: expected at most 65535 windows, found {}; use a larger doc_stride",
+                question.id,
+                windows.len()
+            );
+            return Err(Error::invalid(input, problem));
+        }
+        questions.push(Question { id: &question.id, windows, truncated });
+    }
+    Ok(questions)
+}
+
+fn write_question(question: &Question<'_>, shard: &mut ShardWriter, summary: &mut SquadSummary) -> Result<()> {
+    for (window, number) in question.windows.iter().zip(0u16..) {
+        shard.push(SquadRow {
+            input_ids: (&window.input_ids).into(),
+            segment_a_length: window.segment_a_length,
+            start_position: window.start_position,
+            end_position: window.end_position,
+            is_impossible: false,
+            example_id: question.id,
+            window: number,
+            context_starts: &window.context_starts,
+            context_ends: &window.context_ends,
+            max_context: &window.max_context,
+        })?;
+    }
+    let answered = question.windows.iter().filter(|window| window.start_position > 0).count() as u64;
+    summary.questions += 1;
+    summary.windows += question.windows.len() as u64;
+    summary.answered_windows += answered;
+    summary.unanswered_questions += u64::from(answered == 0);
+    summary.truncated_questions += u64::from(question.truncated);
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! What a dataset was made from and by what, as its manifest tells it.
+
+use std::path::Path;
+
+use cloze_formats::Vocabulary;
+use cloze_formats::checksum::sha256_file;
+use cloze_formats::manifest::{Source, VocabularyInfo};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Program and version, as manifests name their writer.
+pub const WRITER: &str = concat!("cloze-prep ", env!("CARGO_PKG_VERSION"));
+
+/// An input file's identity: a run that was interrupted is resumed only with the same inputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// File name, without its path.
+    pub name: String,
+    /// How it is read.
+    pub format: String,
+    /// Size as stored.
+    pub bytes: u64,
+    /// SHA-256 of the stored bytes, hexadecimal.
+    pub sha256: String,
+}
+
+/// Reads `path` through once for its size and hash.
+pub fn describe_input(path: &Path, format: &str) -> Result<Input> {
+    let (sha256, bytes) = sha256_file(path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Input { name, format: format.to_owned(), bytes, sha256 })
+}
+
+/// The manifest's line for `input`, from which `documents` were taken.
+pub fn source_entry(input: &Input, documents: u64) -> Source {
+    let Input { name, format, bytes, sha256 } = input.clone();
+    Source { name, format, bytes, sha256, documents }
+}
+
+/// The manifest's description of `vocabulary`.
+pub fn vocabulary_info(vocabulary: &Vocabulary, cased: bool) -> VocabularyInfo {
+    VocabularyInfo::new(vocabulary, cased)
+}
+
+/// The two crates' errors have one shape; path and words are kept.
+impl From<cloze_formats::Error> for Error {
+    fn from(error: cloze_formats::Error) -> Self {
+        Self::invalid(error.path(), error.kind().to_string())
+    }
+}

@@ -1,0 +1,91 @@
+//! Counts of a run, and where it stands: what the journal keeps with every finished shard.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::pipeline::TokenizedDocument;
+
+/// What tokenizing did; an interrupted and resumed run counts as one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Documents in the corpus.
+    pub documents: u64,
+    /// Documents that were dropped because nothing was left of them after extraction.
+    pub documents_without_text: u64,
+    /// Pages that are not documents, by reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// Source files from which no document came.
+    pub sources_without_documents: Vec<String>,
+    /// Sentences with tokens.
+    pub sentences: u64,
+    /// Sentences that exceeded 65,535 tokens and were split.
+    pub split_sentences: u64,
+    /// Tokens.
+    pub tokens: u64,
+    /// `[UNK]` among them.
+    pub unknown_tokens: u64,
+    /// Bytes of text, after decompression and extraction.
+    pub text_bytes: u64,
+    /// Documents that an interrupted run had finished, of `documents`.
+    pub resumed_documents: u64,
+    /// Bytes of their text, of `text_bytes`.
+    pub resumed_text_bytes: u64,
+    /// Wall-clock time of this run.
+    pub seconds: f64,
+}
+
+impl Summary {
+    /// Share of tokens that are `[UNK]`.
+    pub fn unknown_rate(&self) -> f64 {
+        self.unknown_tokens as f64 / self.tokens.max(1) as f64
+    }
+
+    /// Megabytes of text per second of this run.
+    pub fn megabytes_per_second(&self) -> f64 {
+        (self.text_bytes - self.resumed_text_bytes) as f64 / 1e6 / self.seconds.max(1e-9)
+    }
+}
+
+/// Where a run stands between two documents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Position {
+    /// Number of the source being read.
+    pub(super) source: usize,
+    /// Documents read from it, dropped ones included.
+    pub(super) documents_read: u64,
+    /// Documents each source has given to the corpus.
+    pub(super) documents_per_source: Vec<u64>,
+    pub(super) summary: Summary,
+}
+
+impl Position {
+    pub(super) fn start(num_sources: usize) -> Self {
+        Self { source: 0, documents_read: 0, documents_per_source: vec![0; num_sources], summary: Summary::default() }
+    }
+
+    pub(super) fn observe(&mut self, document: &TokenizedDocument<'_>) {
+        self.documents_read += 1;
+        let summary = &mut self.summary;
+        summary.text_bytes += document.text_bytes;
+        if document.sentence_lengths.is_empty() {
+            summary.documents_without_text += 1;
+            return;
+        }
+        self.documents_per_source[self.source] += 1;
+        summary.documents += 1;
+        summary.sentences += document.sentence_lengths.len() as u64;
+        summary.split_sentences += document.split_sentences;
+        summary.tokens += document.token_ids.len() as u64;
+        summary.unknown_tokens += document.unknown_tokens;
+    }
+
+    /// `skipped`: pages of the source that were not documents, by reason.
+    pub(super) fn end_source(&mut self, skipped: &[(&'static str, u64)]) {
+        self.source += 1;
+        self.documents_read = 0;
+        for &(reason, count) in skipped.iter().filter(|(_, count)| *count > 0) {
+            *self.summary.skipped.entry(reason.to_owned()).or_default() += count;
+        }
+    }
+}

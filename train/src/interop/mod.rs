@@ -1,0 +1,4 @@
+//! Other programs' file formats.
+
+pub mod huggingface;
+pub mod safetensors;

@@ -1,0 +1,28 @@
+//! Pre-trains, fine-tunes and evaluates BERT from Cloze datasets, over libtorch.
+//!
+//! Reads shards and checkpoints only; needs no tokenizer to train. Call `cloze_torch_ext::load::cuda` first in `main`.
+
+pub mod checkpoint;
+pub mod cli;
+pub mod data;
+pub mod device;
+pub mod error;
+pub mod evaluate;
+pub mod finetune;
+pub mod interop;
+pub mod log;
+pub mod metrics;
+pub mod model;
+pub mod optim;
+pub mod parameters;
+pub mod plan;
+pub mod pretrain;
+pub mod progress;
+pub mod recipe;
+pub mod run;
+pub mod setup;
+pub mod step;
+pub mod summary;
+pub mod trainer;
+
+pub use error::{Error, Result};

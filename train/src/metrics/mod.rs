@@ -1,0 +1,4 @@
+//! Scores as the official evaluators compute them.
+
+pub mod glue;
+pub mod squad;

@@ -1,0 +1,106 @@
+//! Where a run stands, on stderr: a bar in a terminal, a line now and then elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Lines without a terminal come no more often than this.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Progress over a known number of steps.
+#[derive(Debug)]
+pub struct Progress {
+    what: &'static str,
+    total: u64,
+    started: Instant,
+    first: u64,
+    bar: Option<ProgressBar>,
+    last_line: Instant,
+}
+
+impl Progress {
+    /// Starts at `position` of `total`.
+    pub fn start(what: &'static str, position: u64, total: u64) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {msg} {eta} left")
+                .expect("the template is a constant");
+            let bar = ProgressBar::new(total).with_style(style).with_prefix(what).with_position(position);
+            bar.reset_eta();
+            bar
+        });
+        let now = Instant::now();
+        Self { what, total, started: now, first: position, bar, last_line: now }
+    }
+
+    /// Shows `position` with a few words; the words are only made when they are shown.
+    pub fn update(&mut self, position: u64, words: impl FnOnce() -> String) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(position);
+            bar.set_message(words());
+        } else if self.last_line.elapsed() >= LINE_EVERY || position == self.total {
+            self.last_line = Instant::now();
+            let done = position.saturating_sub(self.first).max(1);
+            let left = self.started.elapsed().as_secs_f64() / done as f64 * (self.total.saturating_sub(position)) as f64;
+            say(&format!("{} {position}/{} {} {} left", self.what, self.total, words(), duration(left)));
+        }
+    }
+
+    /// Writes a line that stays, above the bar.
+    pub fn note(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| say(line)),
+            None => say(line),
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Writes a line to stderr. That nobody listens there is no reason to stop training.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Seconds as people write them: `48s`, `3m05s`, `2h07m`.
+pub fn duration(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// A number with separators: `1,234,567`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_like_a_clock() {
+        assert_eq!([0.4, 59.0, 185.0, 7620.0].map(duration), ["0s", "59s", "3m05s", "2h07m"]);
+    }
+
+    #[test]
+    fn thousands_are_separated() {
+        assert_eq!([7, 999, 1_000, 1_234_567].map(thousands), ["7", "999", "1,000", "1,234,567"]);
+    }
+}

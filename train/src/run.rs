@@ -1,0 +1,120 @@
+//! A run directory: whose it is, and how a run is told to stop.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::checkpoint;
+use crate::error::{Error, Result};
+
+const LOCK: &str = ".lock";
+
+/// The directory of a run, locked against a second process until it is dropped.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunDir {
+    /// Takes `path` for a new run. A run that ended before its first checkpoint has left nothing worth keeping.
+    ///
+    /// # Errors
+    /// There is a run, or anything else, in the directory; another process is at work there; it cannot be written.
+    pub fn create(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path).map_err(Error::io(path))?;
+        for entry in fs::read_dir(path).map_err(Error::io(path))? {
+            let name = entry.map_err(Error::io(path))?.file_name();
+            let harmless = [LOCK, crate::log::METRICS, checkpoint::CHECKPOINTS];
+            if !harmless.iter().any(|harmless| name == *harmless) {
+                return Err(Error::RunExists { path: path.to_owned() });
+            }
+        }
+        let run = Self::lock(path)?;
+        if !checkpoint::list(path)?.is_empty() {
+            return Err(Error::RunExists { path: path.to_owned() });
+        }
+        Ok(run)
+    }
+
+    /// Takes `path` to go on with the run in it.
+    ///
+    /// # Errors
+    /// There is none, or another process is at work there.
+    pub fn resume(path: &Path) -> Result<Self> {
+        if checkpoint::list(path)?.is_empty() {
+            return Err(Error::NothingToResume { path: path.to_owned() });
+        }
+        Self::lock(path)
+    }
+
+    fn lock(path: &Path) -> Result<Self> {
+        let lock_path = path.join(LOCK);
+        let lock = File::create(&lock_path).map_err(Error::io(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked { path: path.to_owned() }),
+            Err(TryLockError::Error(error)) => Err(Error::io(&lock_path)(error)),
+        }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// SIGINT and SIGTERM, noticed between steps. A second one ends the process at once.
+#[derive(Clone, Debug, Default)]
+pub struct Signals {
+    received: Arc<AtomicUsize>,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub fn listen() -> Result<Self> {
+        let signals = Self::default();
+        for signal in [SIGINT, SIGTERM] {
+            let again = Arc::new(AtomicBool::new(false));
+            let failed = |source| Error::Invalid(format!("cannot listen for signals: {source}"));
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again)).map_err(failed)?;
+            signal_hook::flag::register(signal, again).map_err(failed)?;
+            signal_hook::flag::register_usize(signal, Arc::clone(&signals.received), signal as usize).map_err(failed)?;
+        }
+        Ok(signals)
+    }
+
+    /// The signal that asks the run to stop, if one came.
+    pub fn received(&self) -> Option<i32> {
+        match self.received.load(Ordering::Relaxed) {
+            0 => None,
+            signal => i32::try_from(signal).ok(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_anything_in_it_is_not_taken_for_a_new_run() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("thesis.txt"), "x").unwrap();
+        let error = RunDir::create(dir.path()).unwrap_err();
+        assert!(matches!(error, Error::RunExists { .. }), "{error}");
+        assert!(matches!(RunDir::resume(dir.path()), Err(Error::NothingToResume { .. })));
+    }
+
+    #[test]
+    fn one_process_at_a_time_works_in_a_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(dir.path()).unwrap();
+        assert!(matches!(RunDir::create(dir.path()), Err(Error::Locked { .. })));
+        drop(run);
+        RunDir::create(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,130 @@
+//! What every run does before its first step: settle recipe, device, threads, and where the weights come from.
+
+use std::path::{Path, PathBuf};
+
+use tch::Device;
+
+use crate::checkpoint::{self, State};
+use crate::device::DeviceChoice;
+use crate::error::{Error, Result};
+use crate::interop::huggingface::{self, Missing};
+use crate::model::Bert;
+use crate::model::config::BertConfig;
+use crate::optim::Optimizer;
+use crate::progress::say;
+use crate::recipe::{Recipe, RunSection, check_resume};
+use crate::run::RunDir;
+
+/// Makes the recipe of a run from the one stored in its checkpoint (when it is resumed), a file and flags.
+pub type Resolve<'a, R> = &'a dyn Fn(Option<R>) -> Result<R>;
+
+/// A run that is continued.
+pub struct Resumed {
+    /// Its directory.
+    pub run: RunDir,
+    /// Its newest whole checkpoint.
+    pub dir: PathBuf,
+    /// That checkpoint's state.
+    pub state: State,
+}
+
+/// Finds where the run in `out` goes on.
+///
+/// # Errors
+/// There is no whole checkpoint, it is another task's, or another process is at work there.
+pub fn resume(out: &Path, task: &str) -> Result<Resumed> {
+    let run = RunDir::resume(out)?;
+    let (dir, state) = checkpoint::newest(out, damaged)?;
+    if state.task != task {
+        let message = format!("expected a run of {task}, found one of {}; give its own command", state.task);
+        return Err(Error::file(dir, message));
+    }
+    say(&format!("{}: resuming after step {}", dir.display(), state.position.step));
+    Ok(Resumed { run, dir, state })
+}
+
+/// Tells people that a checkpoint is passed over.
+pub fn damaged(error: &Error) {
+    say(&format!("{error}"));
+    say("trying the checkpoint before it");
+}
+
+/// The recipe, validated, with device and threads settled; torch uses them from here on.
+///
+/// # Errors
+/// A setting is out of range, the device is not there, or a resumed run is given another recipe.
+pub fn settle<R: Recipe>(resolve: Resolve<'_, R>, resumed: Option<&Resumed>) -> Result<(R, Device)> {
+    let stored: Option<R> = match resumed {
+        None => None,
+        Some(Resumed { dir, state, .. }) => Some(
+            serde_json::from_value(state.recipe.clone())
+                .map_err(|e| Error::file(dir, format!("expected a recipe in state.json: {e}")))?,
+        ),
+    };
+    let mut recipe = resolve(stored.clone())?;
+    recipe.validate()?;
+    let device = start_torch(recipe.run_mut())?;
+    if let (Some(resumed), Some(stored)) = (resumed, &stored) {
+        for notice in check_resume(&resumed.dir, stored, &recipe)? {
+            say(&notice);
+        }
+    }
+    Ok((recipe, device))
+}
+
+/// Settles device and threads in place.
+pub fn start_torch(run: &mut RunSection) -> Result<Device> {
+    let device = run.device.parse::<DeviceChoice>()?.resolve()?;
+    run.device = match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".to_owned(),
+    };
+    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let threads = *run.threads.get_or_insert_with(cores);
+    tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+    Ok(device)
+}
+
+/// Where the weights of a new run come from.
+pub struct Origin {
+    /// The directory with config.json and weights.
+    pub dir: PathBuf,
+    /// The state, where it is a checkpoint of ours.
+    pub state: Option<State>,
+    /// Its config.json.
+    pub config: BertConfig,
+}
+
+impl Origin {
+    /// The model in `path`, a model directory or a run.
+    ///
+    /// # Errors
+    /// There is none, or it is damaged.
+    pub fn open(path: &Path) -> Result<Self> {
+        let (dir, state) = checkpoint::locate(path, damaged)?;
+        let config = huggingface::read_config(&dir)?;
+        Ok(Self { dir, state, config })
+    }
+
+    /// Loads its weights into `bert`, saying what was loaded and what is new.
+    ///
+    /// # Errors
+    /// A weight is missing that no new head explains, or has another shape.
+    pub fn load(&self, bert: &mut Bert, missing: Missing) -> Result<()> {
+        let report = huggingface::load_weights(bert, &self.dir, missing)?;
+        say(&format!("{}: {}", self.dir.display(), report.to_string().trim_end()));
+        Ok(())
+    }
+}
+
+/// Puts optimizer and torch's generator back to where the checkpoint has them.
+///
+/// # Errors
+/// The tensors are damaged or do not fit the model.
+pub fn restore(resumed: &Resumed, optimizer: &mut dyn Optimizer, device: Device) -> Result<()> {
+    let rng = checkpoint::load_optimizer(&resumed.dir, &resumed.state.optimizer, optimizer)?;
+    if !rng.is_some_and(|rng| checkpoint::restore_rng(device, &rng)) {
+        say("dropout draws anew: the checkpoint's generator is that of another device");
+    }
+    Ok(())
+}

@@ -1,0 +1,335 @@
+//! One step's gradient: forward and backward over the micro-batches of a global batch.
+//!
+//! The loss is a sum over the global batch divided by global counts, so the gradient does not depend on how the batch is cut into
+//! micro-batches (dropout aside): for pre-training, `sum of MLM losses / masked positions + sum of NSP losses / instances`.
+
+// Tensors carry their shape as an upper-case suffix: B batch, S sequence, T tokens without padding.
+#![allow(non_snake_case)]
+
+use std::ops::AddAssign;
+
+use cloze_formats::stream::{GlobalBatch, GlueBatch, PretrainBatch, Sequences, SquadBatch};
+use tch::{Kind, Tensor};
+
+use crate::error::{Error, Result};
+use crate::model::{Bert, cross_entropy_sum};
+
+/// Sums over instances of pre-training; `+=` joins those of several batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PretrainSums {
+    /// Sum of the masked-LM cross entropies, in nats.
+    pub masked_lm_loss: f64,
+    /// Masked positions whose token has the highest score.
+    pub masked_lm_correct: u64,
+    /// Masked positions.
+    pub num_masked: u64,
+    /// Sum of the next-sentence cross entropies, in nats.
+    pub next_sentence_loss: f64,
+    /// Instances whose next-sentence label has the higher score.
+    pub next_sentence_correct: u64,
+    /// Instances.
+    pub num_instances: u64,
+}
+
+impl AddAssign for PretrainSums {
+    fn add_assign(&mut self, other: Self) {
+        self.masked_lm_loss += other.masked_lm_loss;
+        self.masked_lm_correct += other.masked_lm_correct;
+        self.num_masked += other.num_masked;
+        self.next_sentence_loss += other.next_sentence_loss;
+        self.next_sentence_correct += other.next_sentence_correct;
+        self.num_instances += other.num_instances;
+    }
+}
+
+impl PretrainSums {
+    /// Mean masked-LM cross entropy per masked position; 0 where nothing is masked.
+    pub fn mean_masked_lm_loss(&self) -> f64 {
+        mean(self.masked_lm_loss, self.num_masked)
+    }
+
+    /// Mean next-sentence cross entropy per instance.
+    pub fn mean_next_sentence_loss(&self) -> f64 {
+        mean(self.next_sentence_loss, self.num_instances)
+    }
+
+    /// The loss that is minimised: the sum of the two means.
+    pub fn loss(&self) -> f64 {
+        self.mean_masked_lm_loss() + self.mean_next_sentence_loss()
+    }
+
+    /// Share of masked positions that are predicted right.
+    pub fn masked_lm_accuracy(&self) -> f64 {
+        mean(self.masked_lm_correct as f64, self.num_masked)
+    }
+
+    /// Share of instances whose next-sentence label is predicted right.
+    pub fn next_sentence_accuracy(&self) -> f64 {
+        mean(self.next_sentence_correct as f64, self.num_instances)
+    }
+}
+
+/// Sums over labelled instances of a classification task; `+=` joins those of several batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ClassificationSums {
+    /// Sum of the cross entropies, in nats.
+    pub loss: f64,
+    /// Instances whose label has the highest score.
+    pub correct: u64,
+    /// Instances.
+    pub num_instances: u64,
+}
+
+impl AddAssign for ClassificationSums {
+    fn add_assign(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+        self.num_instances += other.num_instances;
+    }
+}
+
+impl ClassificationSums {
+    /// Mean cross entropy per instance.
+    pub fn mean_loss(&self) -> f64 {
+        mean(self.loss, self.num_instances)
+    }
+
+    /// Share of instances that are classified right.
+    pub fn accuracy(&self) -> f64 {
+        mean(self.correct as f64, self.num_instances)
+    }
+}
+
+/// Sums over windows of a question-answering task; `+=` joins those of several batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct QuestionAnsweringSums {
+    /// Sum over windows of the mean of the start's and the end's cross entropy, in nats.
+    pub loss: f64,
+    /// Windows whose start has the highest score.
+    pub start_correct: u64,
+    /// Windows whose end has the highest score.
+    pub end_correct: u64,
+    /// Windows.
+    pub num_instances: u64,
+}
+
+impl AddAssign for QuestionAnsweringSums {
+    fn add_assign(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.start_correct += other.start_correct;
+        self.end_correct += other.end_correct;
+        self.num_instances += other.num_instances;
+    }
+}
+
+impl QuestionAnsweringSums {
+    /// Mean loss per window.
+    pub fn mean_loss(&self) -> f64 {
+        mean(self.loss, self.num_instances)
+    }
+}
+
+fn mean(sum: f64, count: u64) -> f64 {
+    if count == 0 { 0.0 } else { sum / count as f64 }
+}
+
+/// Leaves the gradient of `batch` in the model's gradient buffer, whatever was in it, and returns the sums.
+///
+/// # Errors
+/// When the model has another head, the batch does not fit it, or memory runs out.
+pub fn pretrain_step(model: &mut Bert, batch: &GlobalBatch<PretrainBatch>) -> Result<PretrainSums> {
+    model.parameters_mut().zero_gradient()?;
+    let mut sums = Sums::new();
+    for micro_batch in &batch.micro_batches {
+        let parts = pretrain_losses(model, micro_batch, true)?;
+        let masked_lm = divided(&parts.masked_lm_loss, batch.num_masked)?;
+        let next_sentence = divided(&parts.next_sentence_loss, batch.num_instances)?;
+        masked_lm.f_add(&next_sentence)?.f_backward()?;
+        sums.add(&parts.tensors())?;
+    }
+    Ok(PretrainParts::sums(&sums.read()?, batch.num_masked, batch.num_instances))
+}
+
+/// The sums of one micro-batch without dropout and without a gradient.
+///
+/// # Errors
+/// When the model has another head, the batch does not fit it, or memory runs out.
+pub fn evaluate_pretrain(model: &Bert, batch: &PretrainBatch) -> Result<PretrainSums> {
+    let _no_gradient = tch::no_grad_guard();
+    let num_instances = batch.sequences.num_sequences() as u64;
+    let mut sums = Sums::new();
+    sums.add(&pretrain_losses(model, batch, false)?.tensors())?;
+    Ok(PretrainParts::sums(&sums.read()?, batch.masked_lm_ids.len() as u64, num_instances))
+}
+
+/// Leaves the gradient of the mean cross entropy of `batch`, all labelled, in the model's gradient buffer; returns the sums.
+///
+/// # Errors
+/// When a label is missing or out of range, the model has another head, or memory runs out.
+pub fn classification_step(model: &mut Bert, batch: &GlobalBatch<GlueBatch>) -> Result<ClassificationSums> {
+    model.parameters_mut().zero_gradient()?;
+    let mut sums = Sums::new();
+    for micro_batch in &batch.micro_batches {
+        let logits = model.classification_logits(&micro_batch.sequences, true)?;
+        let labels = micro_batch.labels.as_ref().ok_or_else(|| {
+            Error::Invalid(
+                "training needs labels, the dataset has rows without; build it from the train file".to_owned(),
+            )
+        })?;
+        let (loss, correct) = cross_entropy_sum(&logits, &index_tensor(labels, &logits, "label")?)?;
+        divided(&loss, batch.num_instances)?.f_backward()?;
+        sums.add(&[&loss, &correct])?;
+    }
+    Ok(classification_sums(&sums.read()?, batch.num_instances))
+}
+
+/// Logits `[B * C]`, row by row in the order of the micro-batch, and the sums if there are labels; without dropout.
+///
+/// # Errors
+/// When a label is out of range, the model has another head, or memory runs out.
+pub fn evaluate_classification(model: &Bert, batch: &GlueBatch) -> Result<(Vec<f32>, Option<ClassificationSums>)> {
+    let _no_gradient = tch::no_grad_guard();
+    let logits = model.classification_logits(&batch.sequences, false)?;
+    let num_instances = batch.sequences.num_sequences() as u64;
+    let sums = match &batch.labels {
+        None => None,
+        Some(labels) => {
+            let (loss, correct) = cross_entropy_sum(&logits, &index_tensor(labels, &logits, "label")?)?;
+            let mut sums = Sums::new();
+            sums.add(&[&loss, &correct])?;
+            Some(classification_sums(&sums.read()?, num_instances))
+        }
+    };
+    Ok((to_vec(&logits)?, sums))
+}
+
+/// Leaves the gradient of `batch`'s mean loss, the average of start's and end's cross entropy, in the model's gradient buffer.
+///
+/// The softmax runs over a window's own tokens, not over padding, so that it does not depend on the micro-batch.
+///
+/// # Errors
+/// When a position is out of range, the model has another head, or memory runs out.
+pub fn question_answering_step(model: &mut Bert, batch: &GlobalBatch<SquadBatch>) -> Result<QuestionAnsweringSums> {
+    model.parameters_mut().zero_gradient()?;
+    let mut sums = Sums::new();
+    for micro_batch in &batch.micro_batches {
+        let logits_BS2 = model.question_answering_logits(&micro_batch.sequences, true)?;
+        let side = |index: i64, positions: &[i64]| -> Result<(Tensor, Tensor)> {
+            let logits_BS = logits_BS2.f_select(2, index)?;
+            cross_entropy_sum(&logits_BS, &index_tensor(positions, &logits_BS, "answer position")?)
+        };
+        let (start_loss, start_correct) = side(0, &micro_batch.start_positions)?;
+        let (end_loss, end_correct) = side(1, &micro_batch.end_positions)?;
+        let loss = start_loss.f_add(&end_loss)?.f_div_scalar(2.0)?;
+        divided(&loss, batch.num_instances)?.f_backward()?;
+        sums.add(&[&loss, &start_correct, &end_correct])?;
+    }
+    let read = sums.read()?;
+    Ok(QuestionAnsweringSums {
+        loss: read[0],
+        start_correct: read[1] as u64,
+        end_correct: read[2] as u64,
+        num_instances: batch.num_instances,
+    })
+}
+
+/// Start and end logits, each `[T]`, packed like `sequences.input_ids` (`cu_seqlens` cuts them); without dropout.
+///
+/// # Errors
+/// When the model has another head, a sequence does not fit it, or memory runs out.
+pub fn question_answering_logits(model: &Bert, sequences: &Sequences) -> Result<(Vec<f32>, Vec<f32>)> {
+    let _no_gradient = tch::no_grad_guard();
+    let logits_BS2 = model.question_answering_logits(sequences, false)?;
+    let cells = sequences.padded(model.config().pad_token_id).positions;
+    let cells = Tensor::f_from_slice(&cells)?.f_to_device(logits_BS2.device())?;
+    let logits_T2 = logits_BS2.f_flatten(0, 1)?.f_index_select(0, &cells)?;
+    Ok((to_vec(&logits_T2.f_select(1, 0)?)?, to_vec(&logits_T2.f_select(1, 1)?)?))
+}
+
+struct PretrainParts {
+    masked_lm_loss: Tensor,
+    masked_lm_correct: Tensor,
+    next_sentence_loss: Tensor,
+    next_sentence_correct: Tensor,
+}
+
+impl PretrainParts {
+    fn tensors(&self) -> [&Tensor; 4] {
+        [&self.masked_lm_loss, &self.masked_lm_correct, &self.next_sentence_loss, &self.next_sentence_correct]
+    }
+
+    /// From what [`Sums`] made of [`Self::tensors`].
+    fn sums(read: &[f64], num_masked: u64, num_instances: u64) -> PretrainSums {
+        PretrainSums {
+            masked_lm_loss: read[0],
+            masked_lm_correct: read[1] as u64,
+            num_masked,
+            next_sentence_loss: read[2],
+            next_sentence_correct: read[3] as u64,
+            num_instances,
+        }
+    }
+}
+
+fn pretrain_losses(model: &Bert, batch: &PretrainBatch, train: bool) -> Result<PretrainParts> {
+    let logits = model.pretraining_logits(&batch.sequences, &batch.masked_lm_positions, train)?;
+    let masked_lm_ids = index_tensor(&batch.masked_lm_ids, &logits.masked_lm, "masked token id")?;
+    let next_sentence_labels = index_tensor(&batch.next_sentence_labels, &logits.next_sentence, "next-sentence label")?;
+    let (masked_lm_loss, masked_lm_correct) = cross_entropy_sum(&logits.masked_lm, &masked_lm_ids)?;
+    let (next_sentence_loss, next_sentence_correct) = cross_entropy_sum(&logits.next_sentence, &next_sentence_labels)?;
+    Ok(PretrainParts { masked_lm_loss, masked_lm_correct, next_sentence_loss, next_sentence_correct })
+}
+
+fn classification_sums(read: &[f64], num_instances: u64) -> ClassificationSums {
+    ClassificationSums { loss: read[0], correct: read[1] as u64, num_instances }
+}
+
+/// `loss / count`; a count of 0 (nothing is masked) leaves the empty sum 0.
+fn divided(loss: &Tensor, count: u64) -> Result<Tensor> {
+    Ok(loss.f_div_scalar(count.max(1) as f64)?)
+}
+
+/// `classes` as a tensor beside `logits` `[R, C]`, one class per row.
+fn index_tensor(classes: &[i64], logits: &Tensor, what: &str) -> Result<Tensor> {
+    let (rows, num_classes) = logits.size2()?;
+    if classes.len() as i64 != rows {
+        return Err(Error::Invalid(format!("{what}: expected {rows} in the micro-batch, found {}", classes.len())));
+    }
+    // On a GPU a class out of range would end the process.
+    if let Some(class) = classes.iter().find(|&&class| !(0..num_classes).contains(&class)) {
+        return Err(Error::Invalid(format!("{what}: expected at least 0 and less than {num_classes}, found {class}")));
+    }
+    Ok(Tensor::f_from_slice(classes)?.f_to_device(logits.device())?)
+}
+
+fn to_vec(values: &Tensor) -> Result<Vec<f32>> {
+    Ok(Vec::try_from(values.f_to_kind(Kind::Float)?.f_flatten(0, -1)?)?)
+}
+
+/// Adds up scalars on the device in f64, so that a GPU is waited for once a step, not once a micro-batch.
+struct Sums {
+    total: Option<Tensor>,
+}
+
+impl Sums {
+    fn new() -> Self {
+        Self { total: None }
+    }
+
+    fn add(&mut self, scalars: &[&Tensor]) -> Result<()> {
+        let scalars: std::result::Result<Vec<Tensor>, _> =
+            scalars.iter().map(|t| t.f_detach()?.f_to_kind(Kind::Double)).collect();
+        let scalars = Tensor::f_stack(&scalars?, 0)?;
+        self.total = Some(match self.total.take() {
+            None => scalars,
+            Some(mut total) => total.f_add_(&scalars)?,
+        });
+        Ok(())
+    }
+
+    fn read(self) -> Result<Vec<f64>> {
+        let total =
+            self.total.ok_or_else(|| Error::Invalid("global batch: expected a micro-batch, found none".to_owned()))?;
+        Ok(Vec::try_from(total)?)
+    }
+}

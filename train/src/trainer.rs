@@ -1,0 +1,276 @@
+//! The loop that pre-training and fine-tuning share: batch, gradient, update, log, measure, checkpoint, stop.
+
+use std::ops::AddAssign;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use cloze_formats::stream::{Gather, GlobalBatch, Loader, Sequences, Stream};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::checkpoint::{self, DataIdentity, Position, Snapshot};
+use crate::error::{Error, Result};
+use crate::log::MetricsLog;
+use crate::model::Bert;
+use crate::optim::{Optimizer, Schedule};
+use crate::progress::Progress;
+use crate::recipe::RunSection;
+use crate::run::{RunDir, Signals};
+
+/// What a batch of any task has.
+pub trait Batch {
+    /// The packed sequences.
+    fn sequences(&self) -> &Sequences;
+}
+
+/// What differs between tasks.
+pub trait Task {
+    /// Makes batches from the dataset.
+    type Gather: Gather<Batch: Batch>;
+    /// Losses and counts, summed over instances.
+    type Sums: AddAssign + Default;
+
+    /// Name in state.json and on the progress bar.
+    fn name(&self) -> &'static str;
+
+    /// Leaves the gradient of the global batch in the model's flat gradient.
+    fn step(&mut self, bert: &mut Bert, batch: &GlobalBatch<<Self::Gather as Gather>::Batch>) -> Result<Self::Sums>;
+
+    /// Means for the log.
+    fn fields(&self, sums: &Self::Sums) -> Map<String, Value>;
+
+    /// The most important means, for people.
+    fn words(&self, sums: &Self::Sums) -> String;
+
+    /// Whether to measure at this position (once per position: the trainer remembers).
+    fn is_due(&self, position: &Position, total_steps: u64) -> bool;
+
+    /// Measures the model on held-out data; `None` if a signal came first.
+    fn measure(&mut self, bert: &Bert, signals: &Signals) -> Result<Option<Measurement>>;
+}
+
+/// Scores on held-out data.
+#[derive(Clone, Debug, Default)]
+pub struct Measurement {
+    /// `held_out` or `evaluation`.
+    pub kind: &'static str,
+    /// For the log.
+    pub fields: Map<String, Value>,
+    /// For people.
+    pub words: String,
+}
+
+/// Everything a run needs beside its task.
+pub struct Trainer<'a> {
+    /// Where the run writes.
+    pub run: &'a RunDir,
+    /// Intervals.
+    pub settings: &'a RunSection,
+    /// The resolved recipe, for checkpoints.
+    pub recipe: Value,
+    /// The model.
+    pub bert: Bert,
+    /// Its optimizer.
+    pub optimizer: Box<dyn Optimizer>,
+    /// Learning rate by step.
+    pub schedule: Schedule,
+    /// Updates to make.
+    pub total_steps: u64,
+    /// What is learnt from.
+    pub data: DataIdentity,
+    /// Bytes of vocab.txt.
+    pub vocabulary: Vec<u8>,
+    /// Where the run stands.
+    pub position: Position,
+    /// Asks the run to stop.
+    pub signals: Signals,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Where it stood.
+    pub position: Position,
+    /// The signal that stopped it before its end.
+    pub stopped_by: Option<i32>,
+    /// Its newest checkpoint.
+    pub checkpoint: PathBuf,
+}
+
+/// A row of metrics.jsonl about training.
+#[derive(Serialize)]
+struct StepRow {
+    kind: &'static str,
+    step: u64,
+    #[serde(flatten)]
+    means: Map<String, Value>,
+    learning_rate: f64,
+    gradient_norm: f64,
+    sequences_per_s: f64,
+    tokens_per_s: f64,
+    padded_tokens_per_s: f64,
+    data_wait_s: f64,
+    num_skipped: u64,
+    epoch: f64,
+    seconds: f64,
+}
+
+/// Sums since the last row.
+#[derive(Default)]
+struct Window<S> {
+    sums: S,
+    num_steps: u64,
+    num_instances: u64,
+    num_tokens: u64,
+    num_padded_tokens: u64,
+    data_wait_s: f64,
+    step_s: f64,
+    learning_rate: f64,
+    gradient_norm: f64,
+}
+
+impl Trainer<'_> {
+    /// Trains to the end, or until a signal; the newest checkpoint is then at the position returned.
+    ///
+    /// # Errors
+    /// Damaged data, a full disk, too many non-finite steps in a row. Published checkpoints are intact.
+    pub fn train<T: Task>(mut self, task: &mut T, stream: &Arc<Stream<T::Gather>>) -> Result<(Bert, Outcome)> {
+        let mut log = MetricsLog::open(self.run.path(), self.position.step)?;
+        let mut progress = Progress::start(task.name(), self.position.step, self.total_steps);
+        let mut loader = stream.load(self.position.cursor);
+        let mut window = Window::default();
+        let mut saved: Option<PathBuf> = None;
+        let stopped_by = loop {
+            let interrupted = !self.measure(task, &mut log, &progress)?;
+            let done = self.position.step == self.total_steps;
+            if let Some(signal) = self.signals.received().filter(|_| interrupted || !done) {
+                break Some(signal);
+            }
+            if done {
+                break None;
+            }
+            if self.position.step % self.settings.checkpoint_every == 0 && self.position.step > 0 && saved.is_none() {
+                saved = Some(self.save(task)?);
+            }
+            let updated = self.step(task, &mut loader, &mut window, &progress)?;
+            saved = saved.filter(|_| !updated);
+            if updated && (self.position.step % self.settings.log_every == 0 || self.position.step == 1) {
+                self.log(task, &mut log, &mut window, stream.num_rows())?;
+            }
+            progress.update(self.position.step, || self.words(task, &window));
+        };
+        if window.num_steps > 0 {
+            self.log(task, &mut log, &mut window, stream.num_rows())?;
+        }
+        let checkpoint = self.save(task)?;
+        progress.finish();
+        Ok((self.bert, Outcome { position: self.position, stopped_by, checkpoint }))
+    }
+
+    /// One global batch; whether it led to an update.
+    fn step<T: Task>(
+        &mut self,
+        task: &mut T,
+        loader: &mut Loader<<T::Gather as Gather>::Batch>,
+        window: &mut Window<T::Sums>,
+        progress: &Progress,
+    ) -> Result<bool> {
+        let started = Instant::now();
+        let batch = loader.next().expect("a shuffled stream goes on until an error")?;
+        let waited = started.elapsed().as_secs_f64();
+        let learning_rate = self.schedule.learning_rate(self.position.step);
+        let sums = task.step(&mut self.bert, &batch)?;
+        let outcome = self.optimizer.step(self.bert.parameters_mut(), learning_rate)?;
+        self.position.cursor = batch.next;
+        let seconds = started.elapsed().as_secs_f64();
+        self.position.seconds += seconds;
+        if outcome.skipped {
+            self.skipped(outcome.gradient_norm, progress)?;
+            return Ok(false);
+        }
+        self.position.step += 1;
+        self.position.num_skipped_in_a_row = 0;
+        window.sums += sums;
+        window.num_steps += 1;
+        window.num_instances += batch.num_instances;
+        window.num_tokens += batch.num_tokens;
+        for sequences in batch.micro_batches.iter().map(Batch::sequences) {
+            window.num_padded_tokens += (sequences.num_sequences() * sequences.max_len()) as u64;
+        }
+        window.data_wait_s += waited;
+        window.step_s += seconds;
+        window.learning_rate = learning_rate;
+        window.gradient_norm = outcome.gradient_norm;
+        Ok(true)
+    }
+
+    fn skipped(&mut self, gradient_norm: f64, progress: &Progress) -> Result<()> {
+        let position = &mut self.position;
+        position.num_skipped += 1;
+        position.num_skipped_in_a_row += 1;
+        let (step, found) = (position.step, position.num_skipped_in_a_row);
+        progress.note(&format!("step {step}: gradient norm {gradient_norm}, not finite; the step is skipped ({found} in a row)"));
+        if found >= self.settings.max_nonfinite_steps {
+            return Err(Error::NonFinite { path: self.run.path().to_owned(), found, step });
+        }
+        Ok(())
+    }
+
+    /// Measures if it is due; false if a signal came in between.
+    fn measure<T: Task>(&mut self, task: &mut T, log: &mut MetricsLog, progress: &Progress) -> Result<bool> {
+        let position = &self.position;
+        if position.measured_step == Some(position.step) || !task.is_due(position, self.total_steps) {
+            return Ok(true);
+        }
+        let Some(measurement) = task.measure(&self.bert, &self.signals)? else { return Ok(false) };
+        let Measurement { kind, mut fields, words } = measurement;
+        progress.note(&format!("step {} {} {words}", position.step, kind.replace('_', "-")));
+        fields.insert("kind".to_owned(), json!(kind));
+        fields.insert("step".to_owned(), json!(position.step));
+        log.append(&fields)?;
+        self.position.measured_step = Some(self.position.step);
+        self.position.measured_epoch = self.position.cursor.epoch;
+        Ok(true)
+    }
+
+    fn words<T: Task>(&self, task: &T, window: &Window<T::Sums>) -> String {
+        if window.num_steps == 0 {
+            return String::new();
+        }
+        let rate = window.num_instances as f64 / window.step_s;
+        format!("{} lr {:.2e} {rate:.0} seq/s", task.words(&window.sums), window.learning_rate)
+    }
+
+    fn log<T: Task>(&self, task: &T, log: &mut MetricsLog, window: &mut Window<T::Sums>, num_rows: u64) -> Result<()> {
+        let window = std::mem::take(window);
+        let cursor = &self.position.cursor;
+        log.append(&StepRow {
+            kind: "step",
+            step: self.position.step,
+            means: task.fields(&window.sums),
+            learning_rate: window.learning_rate,
+            gradient_norm: window.gradient_norm,
+            sequences_per_s: window.num_instances as f64 / window.step_s,
+            tokens_per_s: window.num_tokens as f64 / window.step_s,
+            padded_tokens_per_s: window.num_padded_tokens as f64 / window.step_s,
+            data_wait_s: window.data_wait_s,
+            num_skipped: self.position.num_skipped,
+            epoch: cursor.epoch as f64 + cursor.offset as f64 / num_rows as f64,
+            seconds: self.position.seconds,
+        })
+    }
+
+    fn save<T: Task>(&self, task: &T) -> Result<PathBuf> {
+        let snapshot = Snapshot {
+            task: task.name(),
+            recipe: &self.recipe,
+            position: &self.position,
+            data: &self.data,
+            bert: &self.bert,
+            optimizer: self.optimizer.as_ref(),
+            vocabulary: &self.vocabulary,
+        };
+        checkpoint::save(self.run.path(), &snapshot, self.settings.keep_checkpoints)
+    }
+}

@@ -1,0 +1,102 @@
+// What tch lacks, over the same libtorch. Plain C functions; each one that can fail returns 0, or 1 with *error set to a
+// message that the caller frees with free().
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
+#include <ATen/Version.h>
+#include <c10/core/GradMode.h>
+#include <cstring>
+#include <exception>
+#include <mutex>
+
+#define TRY(error, ...)                       \
+  try {                                       \
+    __VA_ARGS__;                              \
+    return 0;                                 \
+  } catch (const std::exception& e) {         \
+    *(error) = strdup(e.what());              \
+    return 1;                                 \
+  } catch (...) {                             \
+    *(error) = strdup("an exception of an unknown C++ type"); \
+    return 1;                                 \
+  }
+
+// device: -1 is the CPU, otherwise the CUDA device of that number.
+static at::Generator generator(int device) {
+  return device < 0 ? at::detail::getDefaultCPUGenerator()
+                    : at::globalContext().defaultGenerator(at::Device(at::kCUDA, device));
+}
+
+extern "C" {
+// Where this very library was loaded from is asked of dladdr with a symbol that lives in libtorch_cpu.
+const void* cloze_symbol_of_libtorch_cpu() { return reinterpret_cast<const void*>(&at::globalContext); }
+
+int cloze_has_cuda(int* has_cuda, char** error) { TRY(error, *has_cuda = at::globalContext().hasCUDA()) }
+
+int cloze_cpu_capability(char** capability, char** error) {
+  TRY(error, *capability = strdup(at::get_cpu_capability().c_str()))
+}
+
+// Makes `gradient` the .grad of the leaf `parameter`; backward accumulates into it in place.
+int cloze_set_grad(at::Tensor* parameter, at::Tensor* gradient, char** error) {
+  TRY(error, parameter->mutable_grad() = *gradient)
+}
+
+int cloze_rng_state(int device, at::Tensor** state, char** error) {
+  TRY(error, {
+    auto g = generator(device);
+    std::lock_guard<std::mutex> lock(g.mutex());
+    *state = new at::Tensor(g.get_state());
+  })
+}
+
+int cloze_set_rng_state(int device, at::Tensor* state, char** error) {
+  TRY(error, {
+    auto g = generator(device);
+    std::lock_guard<std::mutex> lock(g.mutex());
+    g.set_state(*state);
+  })
+}
+
+// Fills a CPU tensor from a generator of its own.
+int cloze_fill_normal(at::Tensor* target, double deviation, uint64_t seed, char** error) {
+  TRY(error, {
+    c10::NoGradGuard no_grad;
+    target->normal_(0.0, deviation, at::make_generator<at::CPUGeneratorImpl>(seed));
+  })
+}
+
+int cloze_allow_tf32(int allow, char** error) {
+  TRY(error, {
+    at::globalContext().setAllowTF32CuBLAS(allow != 0);
+    at::globalContext().setAllowTF32CuDNN(allow != 0);
+  })
+}
+
+// target += alpha * other
+int cloze_add_scaled_(at::Tensor* target, at::Tensor* other, double alpha, char** error) {
+  TRY(error, {
+    c10::NoGradGuard no_grad;
+    target->add_(*other, alpha);
+  })
+}
+
+// target += value * a * b
+int cloze_add_product_(at::Tensor* target, at::Tensor* a, at::Tensor* b, double value, char** error) {
+  TRY(error, {
+    c10::NoGradGuard no_grad;
+    target->addcmul_(*a, *b, value);
+  })
+}
+
+// One AdamW update in one pass over the memory; `step` is the number of this update, from 1.
+int cloze_fused_adamw_(at::Tensor* parameter, at::Tensor* gradient, at::Tensor* first, at::Tensor* second, double step,
+                       double learning_rate, double beta1, double beta2, double weight_decay, double epsilon, char** error) {
+  TRY(error, {
+    c10::NoGradGuard no_grad;
+    auto steps = at::full({}, step, parameter->options());
+    at::_fused_adamw_({*parameter}, {*gradient}, {*first}, {*second}, /*max_exp_avg_sqs=*/{}, {steps}, learning_rate, beta1,
+                      beta2, weight_decay, epsilon, /*amsgrad=*/false, /*maximize=*/false);
+  })
+}
+}
