@@ -8,9 +8,8 @@ use std::time::Instant;
 use cloze_prep::sources::{SourceKind, documents, expand};
 
 /// Markup that should not be left in prose.
-const RESIDUES: [&str; 17] = [
-    "{{", "}}", "[[", "]]", "{|", "|}", "|", "<ref", "</", "==", "'''", "''", "&nbsp;", "&lt;", "http", "__", "()",
-];
+const RESIDUES: [&str; 17] =
+    ["{{", "}}", "[[", "]]", "{|", "|}", "|", "<ref", "</", "==", "'''", "''", "&nbsp;", "&lt;", "http", "__", "()"];
 
 fn main() -> anyhow::Result<()> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -57,7 +56,10 @@ fn main() -> anyhow::Result<()> {
     eprintln!("{pages} documents, {paragraphs} paragraphs, {characters} characters from {bytes} bytes");
     eprintln!("{:.0} MB/s of source on one core", bytes as f64 / spent.as_secs_f64() / 1e6);
     for (residue, found) in RESIDUES.iter().zip(found) {
-        eprintln!("{residue:<8} {found:>6} {:>9.1} per million characters", found as f64 * 1e6 / characters.max(1) as f64);
+        eprintln!(
+            "{residue:<8} {found:>6} {:>9.1} per million characters",
+            found as f64 * 1e6 / characters.max(1) as f64
+        );
     }
     Ok(())
 }

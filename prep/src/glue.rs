@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cloze_formats::dataset::refuse_finished;
+use cloze_formats::manifest::VocabularyInfo;
 use cloze_formats::schema::Layout;
 use cloze_formats::{DatasetSpec, DatasetWriter, GlueRow, Kind, Vocabulary};
 use serde::{Deserialize, Serialize};
 
 use crate::error::AtPath;
-use crate::tokenize::{WRITER, describe_input, source_entry, vocabulary_info};
+use crate::tokenize::{WRITER, describe_input, source_entry};
 use crate::wordpiece::{Encoder, WordPiece};
 use crate::{Error, Result};
 
@@ -84,7 +86,7 @@ struct Example {
 ///
 /// # Errors
 /// An unknown task, a limit below 3 tokens, no file at all, another header, a row with another number of columns or an
-/// unknown label (naming file and line), text that is not UTF-8, or an output that cannot be written.
+/// unknown label (naming file and line), text that is not UTF-8, or an output that is finished already or cannot be written.
 pub fn glue(config: &GlueConfig, dir: &Path, vocabulary: &Vocabulary, out: &Path) -> Result<Vec<SplitSummary>> {
     let task = find_task(&config.task)?;
     if config.max_seq_length < 3 {
@@ -95,6 +97,7 @@ pub fn glue(config: &GlueConfig, dir: &Path, vocabulary: &Vocabulary, out: &Path
     for split in SPLITS {
         let path = dir.join(format!("{split}.tsv"));
         if path.exists() {
+            refuse_finished(&out.join(split))?;
             splits.push((split, read_examples(task, split, &path)?, path));
         }
     }
@@ -186,7 +189,7 @@ fn write_split(
         writer: WRITER.to_owned(),
         kind: Kind::Glue,
         layout: Layout::new(Kind::Glue, vocabulary.len(), split != "test"),
-        vocabulary: vocabulary_info(vocabulary, config.cased),
+        vocabulary: VocabularyInfo::new(vocabulary, config.cased),
         configuration: serde_json::json!(config),
         inputs: serde_json::json!([input]),
     };

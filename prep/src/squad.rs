@@ -6,7 +6,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cloze_formats::dataset::EXAMPLES;
+use cloze_formats::dataset::{EXAMPLES, refuse_finished};
+use cloze_formats::manifest::VocabularyInfo;
 use cloze_formats::schema::Layout;
 use cloze_formats::shard::ShardWriter;
 use cloze_formats::{DatasetSpec, DatasetWriter, Kind, SquadRow, Vocabulary};
@@ -14,7 +15,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::progress::Progress;
-use crate::tokenize::{WRITER, describe_input, source_entry, vocabulary_info};
+use crate::tokenize::{WRITER, describe_input, source_entry};
 use crate::wordpiece::{Encoder, WordPiece};
 use crate::{Error, Result};
 
@@ -101,13 +102,14 @@ pub fn squad(
     progress: &Progress,
 ) -> Result<SquadSummary> {
     config.validate(input)?;
+    refuse_finished(out)?;
     let paragraphs = read(input)?;
     let source = describe_input(input, "squad")?;
     let spec = DatasetSpec {
         writer: WRITER.to_owned(),
         kind: Kind::Squad,
         layout: Layout::new(Kind::Squad, vocabulary.len(), false),
-        vocabulary: vocabulary_info(vocabulary, config.cased),
+        vocabulary: VocabularyInfo::new(vocabulary, config.cased),
         configuration: serde_json::json!(config),
         inputs: serde_json::json!([source]),
     };

@@ -161,11 +161,11 @@ fn a_missing_source_and_an_unwritable_output_are_named() {
     let source = write_source(dir.path(), "a.txt", SourceKind::Text, "The sea.\n");
     let taken = dir.path().join("taken");
     std::fs::write(&taken, "a file").unwrap();
-    let message = run(&[source.clone()], &taken, 1_000).unwrap_err().to_string();
+    let message = run(std::slice::from_ref(&source), &taken, 1_000).unwrap_err().to_string();
     assert!(message.contains("taken"), "{message}");
 
     let out = dir.path().join("corpus");
-    run(&[source.clone()], &out, 1_000).unwrap();
+    run(std::slice::from_ref(&source), &out, 1_000).unwrap();
     let message = run(&[source], &out, 1_000).unwrap_err().to_string();
     assert!(message.contains("a finished dataset is here already"), "{message}");
 }

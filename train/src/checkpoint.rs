@@ -300,7 +300,9 @@ pub fn load_optimizer(dir: &Path, info: &OptimizerInfo, optimizer: &mut dyn Opti
     let (mut tensors, _) = safetensors::read_tensors(&dir.join(OPTIMIZER))?;
     let rng = tensors.iter().position(|(name, _)| name == RNG_TENSOR).map(|index| tensors.remove(index).1);
     let OptimizerInfo { kind, step, layout } = info.clone();
-    optimizer.load_state(&OptimizerState { kind, step, layout, tensors }).map_err(|e| Error::file(dir.join(OPTIMIZER), e.to_string()))?;
+    optimizer
+        .load_state(&OptimizerState { kind, step, layout, tensors })
+        .map_err(|e| Error::file(dir.join(OPTIMIZER), e.to_string()))?;
     Ok(rng)
 }
 

@@ -267,7 +267,7 @@ impl PretrainArgs {
         set(&mut recipe.data.masking, self.masking);
         set(&mut recipe.data.held_out_every, self.held_out_every);
         set(&mut recipe.data.global_batch_size, learning.global_batch_size);
-        set(&mut recipe.data.micro_batch_tokens, learning.micro_batch_tokens);
+        recipe.data.micro_batch_tokens = learning.micro_batch_tokens.or(recipe.data.micro_batch_tokens);
         set(&mut recipe.optimizer.learning_rate, learning.learning_rate);
         set(&mut recipe.optimizer.weight_decay, learning.weight_decay);
         set(&mut recipe.optimizer.max_grad_norm, learning.max_grad_norm);
@@ -296,7 +296,7 @@ impl FinetuneArgs {
         set(&mut recipe.schedule.epochs, self.epochs);
         set(&mut recipe.schedule.warmup_fraction, learning.warmup_fraction);
         set(&mut recipe.data.global_batch_size, learning.global_batch_size);
-        set(&mut recipe.data.micro_batch_tokens, learning.micro_batch_tokens);
+        recipe.data.micro_batch_tokens = learning.micro_batch_tokens.or(recipe.data.micro_batch_tokens);
         set(&mut recipe.optimizer.learning_rate, learning.learning_rate);
         set(&mut recipe.optimizer.weight_decay, learning.weight_decay);
         set(&mut recipe.optimizer.max_grad_norm, learning.max_grad_norm);
@@ -404,11 +404,15 @@ mod tests {
 
     #[test]
     fn flags_override_the_recipe() {
-        let arguments = ["cloze-train", "pretrain", "--data", "d", "--out", "o", "--steps", "7", "--learning-rate", "1e-3"];
+        let arguments =
+            ["cloze-train", "pretrain", "--data", "d", "--out", "o", "--steps", "7", "--learning-rate", "1e-3"];
         let Command::Pretrain(args) = Cli::parse_from(arguments).command else { panic!("another command") };
         let mut stored = PretrainRecipe::default();
         stored.optimizer.weight_decay = 0.5;
         let recipe = args.resolve(Some(stored)).unwrap();
-        assert_eq!((recipe.schedule.steps, recipe.optimizer.learning_rate, recipe.optimizer.weight_decay), (7, 1e-3, 0.5));
+        assert_eq!(
+            (recipe.schedule.steps, recipe.optimizer.learning_rate, recipe.optimizer.weight_decay),
+            (7, 1e-3, 0.5)
+        );
     }
 }

@@ -78,7 +78,13 @@ fn forward_flops(config: &BertConfig, mean_len: f64, mean_square: f64, num_maske
 /// Per layer and token about 16 h + 2 i values of 4 bytes for projections, LayerNorm, dropout and feed-forward, and 3 N s
 /// for attention weights; per prediction 3 V for logits and their gradient. After Korthikanti et al., "Reducing
 /// Activation Recomputation in Large Transformer Models", 2022; good to about a third.
-pub fn memory_estimate(config: &BertConfig, num_parameters: i64, micro_batch_tokens: u64, max_len: u64, masked_share: f64) -> f64 {
+pub fn memory_estimate(
+    config: &BertConfig,
+    num_parameters: i64,
+    micro_batch_tokens: u64,
+    max_len: u64,
+    masked_share: f64,
+) -> f64 {
     let (h, i, heads) = (config.hidden_size as f64, config.intermediate_size as f64, config.num_attention_heads as f64);
     let tokens = micro_batch_tokens.max(max_len) as f64;
     let per_layer = tokens * (16.0 * h + 2.0 * i + 3.0 * heads * max_len as f64);

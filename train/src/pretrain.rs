@@ -99,7 +99,8 @@ fn origin(options: &PretrainOptions, recipe: &PretrainRecipe, resumed: Option<&R
     }
     let Some(init) = &options.init else { return Ok(None) };
     if recipe.model.is_some() {
-        let message = "expected no [model] section beside --init, which decides the model's shape; leave one of them out";
+        let message =
+            "expected no [model] section beside --init, which decides the model's shape; leave one of them out";
         return Err(Error::file(init, message));
     }
     Ok(Some(Origin::open(init)?))
@@ -107,8 +108,9 @@ fn origin(options: &PretrainOptions, recipe: &PretrainRecipe, resumed: Option<&R
 
 fn new_config(model: &ModelSection, dataset: &Dataset) -> Result<BertConfig> {
     let vocabulary = &dataset.manifest().vocabulary;
-    let hidden_act: Activation = serde_json::from_value(json!(model.hidden_act))
-        .map_err(|_| Error::Invalid(format!("model.hidden_act: expected gelu or gelu_new, found {}", model.hidden_act)))?;
+    let hidden_act: Activation = serde_json::from_value(json!(model.hidden_act)).map_err(|_| {
+        Error::Invalid(format!("model.hidden_act: expected gelu or gelu_new, found {}", model.hidden_act))
+    })?;
     let config = BertConfig {
         vocab_size: BertConfig::padded_vocab_size(vocabulary.num_tokens),
         hidden_size: model.hidden_size,
@@ -160,7 +162,7 @@ fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
 }
 
 fn stream_config(recipe: &PretrainRecipe, shuffle: bool, global_batch_size: u64) -> StreamConfig {
-    let micro_batch_tokens = recipe.data.micro_batch_tokens;
+    let micro_batch_tokens = recipe.data.micro_batch_tokens();
     StreamConfig { global_batch_size, micro_batch_tokens, seed: recipe.run.seed, shuffle, ..StreamConfig::default() }
 }
 
@@ -229,11 +231,14 @@ fn print_plan(
     plan.add("masking", format!("{masking}, {num_masked:.1} predictions per instance of {mean_len:.1} tokens"));
     let warmup = recipe.schedule.warmup_fraction * recipe.schedule.steps as f64;
     plan.add("learning rate", format!("{:e}, {warmup:.0} steps of warm-up", recipe.optimizer.learning_rate));
-    plan.add("work per step", plan::flops(plan::flops_per_step(bert.config(), dataset, section.global_batch_size, num_masked)));
+    plan.add(
+        "work per step",
+        plan::flops(plan::flops_per_step(bert.config(), dataset, section.global_batch_size, num_masked)),
+    );
     let memory = plan::memory_estimate(
         bert.config(),
         num_parameters,
-        section.micro_batch_tokens,
+        section.micro_batch_tokens(),
         dataset.longest_row() as u64,
         num_masked / mean_len.max(1.0),
     );
@@ -296,7 +301,7 @@ impl Task for Pretrain {
     }
 
     fn is_due(&self, position: &Position, total_steps: u64) -> bool {
-        let at_interval = position.step > 0 && position.step % self.held_out_every == 0;
+        let at_interval = position.step > 0 && position.step.is_multiple_of(self.held_out_every);
         self.held_out.is_some() && (at_interval || position.step == total_steps)
     }
 

@@ -41,7 +41,8 @@ impl Progress {
         } else if self.last_line.elapsed() >= LINE_EVERY || position == self.total {
             self.last_line = Instant::now();
             let done = position.saturating_sub(self.first).max(1);
-            let left = self.started.elapsed().as_secs_f64() / done as f64 * (self.total.saturating_sub(position)) as f64;
+            let left =
+                self.started.elapsed().as_secs_f64() / done as f64 * (self.total.saturating_sub(position)) as f64;
             say(&format!("{} {position}/{} {} {} left", self.what, self.total, words(), duration(left)));
         }
     }
@@ -82,7 +83,7 @@ pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -102,8 +102,9 @@ pub enum MaskingMode {
 pub struct PretrainData {
     /// Instances per step (optimizer update), over all micro-batches. Default 256.
     pub global_batch_size: u64,
-    /// Bound on sequences times longest sequence of one forward and backward pass. Default 4096.
-    pub micro_batch_tokens: u64,
+    /// Bound on sequences times longest sequence of one forward and backward pass. Default: 1024 on a CPU, whose caches
+    /// like it small, 32,768 on a GPU.
+    pub micro_batch_tokens: Option<u64>,
     /// `auto`, `static` or `dynamic`. Default `auto`.
     pub masking: MaskingMode,
     /// Share of tokens to predict, for dynamic masking. Default: the dataset's own setting, else 0.15.
@@ -116,11 +117,21 @@ pub struct PretrainData {
     pub held_out_instances: u64,
 }
 
+impl PretrainData {
+    /// Bound on the tokens of a micro-batch, once settled.
+    ///
+    /// # Panics
+    /// It was not settled.
+    pub fn micro_batch_tokens(&self) -> u64 {
+        self.micro_batch_tokens.expect("a run settles it first")
+    }
+}
+
 impl Default for PretrainData {
     fn default() -> Self {
         Self {
             global_batch_size: 256,
-            micro_batch_tokens: 4096,
+            micro_batch_tokens: None,
             masking: MaskingMode::Auto,
             masked_lm_prob: None,
             max_predictions_per_seq: None,
@@ -192,15 +203,26 @@ pub struct PretrainRecipe {
 pub struct FinetuneData {
     /// Examples per step (optimizer update). Default 32.
     pub global_batch_size: u64,
-    /// Bound on sequences times longest sequence of one forward and backward pass. Default 1024.
-    pub micro_batch_tokens: u64,
+    /// Bound on sequences times longest sequence of one forward and backward pass. Default: 384 on a CPU, where less
+    /// padding is worth more than larger matrices, 16,384 on a GPU.
+    pub micro_batch_tokens: Option<u64>,
     /// The same bound for evaluation, which keeps no activations. Default 4096.
     pub evaluation_batch_tokens: u64,
 }
 
+impl FinetuneData {
+    /// Bound on the tokens of a micro-batch, once settled.
+    ///
+    /// # Panics
+    /// It was not settled.
+    pub fn micro_batch_tokens(&self) -> u64 {
+        self.micro_batch_tokens.expect("a run settles it first")
+    }
+}
+
 impl Default for FinetuneData {
     fn default() -> Self {
-        Self { global_batch_size: 32, micro_batch_tokens: 1024, evaluation_batch_tokens: 4096 }
+        Self { global_batch_size: 32, micro_batch_tokens: None, evaluation_batch_tokens: 4096 }
     }
 }
 
@@ -265,6 +287,9 @@ pub trait Recipe: Default + Clone + PartialEq + Serialize + DeserializeOwned {
     /// Settings of the run itself.
     fn run_mut(&mut self) -> &mut RunSection;
 
+    /// Bound on the tokens of a micro-batch, and its default on a CPU and on a GPU.
+    fn micro_batch_tokens_mut(&mut self) -> (&mut Option<u64>, [u64; 2]);
+
     /// Checks ranges; the error names the setting, the range and the value.
     fn validate(&self) -> Result<()>;
 
@@ -283,12 +308,16 @@ impl Recipe for PretrainRecipe {
         &mut self.run
     }
 
+    fn micro_batch_tokens_mut(&mut self) -> (&mut Option<u64>, [u64; 2]) {
+        (&mut self.data.micro_batch_tokens, [1024, 32_768])
+    }
+
     fn validate(&self) -> Result<()> {
         let Self { run, model, data, optimizer, schedule } = self;
         run.validate()?;
         model.as_ref().map_or(Ok(()), ModelSection::validate)?;
         at_least_1("data.global_batch_size", data.global_batch_size)?;
-        at_least_1("data.micro_batch_tokens", data.micro_batch_tokens)?;
+        at_least_1("data.micro_batch_tokens", data.micro_batch_tokens.unwrap_or(1))?;
         at_least_1("data.held_out_every", data.held_out_every)?;
         at_least_1("data.held_out_instances", data.held_out_instances)?;
         if let Some(share) = data.masked_lm_prob {
@@ -306,11 +335,15 @@ impl Recipe for FinetuneRecipe {
         &mut self.run
     }
 
+    fn micro_batch_tokens_mut(&mut self) -> (&mut Option<u64>, [u64; 2]) {
+        (&mut self.data.micro_batch_tokens, [384, 16_384])
+    }
+
     fn validate(&self) -> Result<()> {
         let Self { run, data, optimizer, schedule, squad } = self;
         run.validate()?;
         at_least_1("data.global_batch_size", data.global_batch_size)?;
-        at_least_1("data.micro_batch_tokens", data.micro_batch_tokens)?;
+        at_least_1("data.micro_batch_tokens", data.micro_batch_tokens.unwrap_or(1))?;
         at_least_1("data.evaluation_batch_tokens", data.evaluation_batch_tokens)?;
         validate_optimizer(optimizer.learning_rate, optimizer.weight_decay, optimizer.max_grad_norm)?;
         validate_moments(optimizer.beta1, optimizer.beta2, optimizer.epsilon)?;

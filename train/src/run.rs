@@ -80,9 +80,11 @@ impl Signals {
         for signal in [SIGINT, SIGTERM] {
             let again = Arc::new(AtomicBool::new(false));
             let failed = |source| Error::Invalid(format!("cannot listen for signals: {source}"));
-            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again)).map_err(failed)?;
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))
+                .map_err(failed)?;
             signal_hook::flag::register(signal, again).map_err(failed)?;
-            signal_hook::flag::register_usize(signal, Arc::clone(&signals.received), signal as usize).map_err(failed)?;
+            signal_hook::flag::register_usize(signal, Arc::clone(&signals.received), signal as usize)
+                .map_err(failed)?;
         }
         Ok(signals)
     }

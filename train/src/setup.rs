@@ -64,6 +64,8 @@ pub fn settle<R: Recipe>(resolve: Resolve<'_, R>, resumed: Option<&Resumed>) -> 
     let mut recipe = resolve(stored.clone())?;
     recipe.validate()?;
     let device = start_torch(recipe.run_mut())?;
+    let (micro_batch_tokens, [on_cpu, on_gpu]) = recipe.micro_batch_tokens_mut();
+    micro_batch_tokens.get_or_insert(if device == Device::Cpu { on_cpu } else { on_gpu });
     if let (Some(resumed), Some(stored)) = (resumed, &stored) {
         for notice in check_resume(&resumed.dir, stored, &recipe)? {
             say(&notice);

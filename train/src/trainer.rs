@@ -150,12 +150,15 @@ impl Trainer<'_> {
             if done {
                 break None;
             }
-            if self.position.step % self.settings.checkpoint_every == 0 && self.position.step > 0 && saved.is_none() {
+            if self.position.step.is_multiple_of(self.settings.checkpoint_every)
+                && self.position.step > 0
+                && saved.is_none()
+            {
                 saved = Some(self.save(task)?);
             }
             let updated = self.step(task, &mut loader, &mut window, &progress)?;
             saved = saved.filter(|_| !updated);
-            if updated && (self.position.step % self.settings.log_every == 0 || self.position.step == 1) {
+            if updated && (self.position.step.is_multiple_of(self.settings.log_every) || self.position.step == 1) {
                 self.log(task, &mut log, &mut window, stream.num_rows())?;
             }
             progress.update(self.position.step, || self.words(task, &window));
@@ -210,7 +213,9 @@ impl Trainer<'_> {
         position.num_skipped += 1;
         position.num_skipped_in_a_row += 1;
         let (step, found) = (position.step, position.num_skipped_in_a_row);
-        progress.note(&format!("step {step}: gradient norm {gradient_norm}, not finite; the step is skipped ({found} in a row)"));
+        progress.note(&format!(
+            "step {step}: gradient norm {gradient_norm}, not finite; the step is skipped ({found} in a row)"
+        ));
         if found >= self.settings.max_nonfinite_steps {
             return Err(Error::NonFinite { path: self.run.path().to_owned(), found, step });
         }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use cloze_train::model::config::Activation;
+use cloze_train::model::config::{Activation, BertConfig};
 use cloze_train::model::{Bert, Head};
 use cloze_train::step::{
     classification_step, evaluate_classification, evaluate_pretrain, pretrain_step, question_answering_logits,
@@ -163,4 +163,20 @@ fn what_does_not_fit_the_model_is_named() {
     unlabelled.labels = None;
     let error = classification_step(&mut classifier, &global(vec![unlabelled], 4, 0)).unwrap_err();
     assert!(error.to_string().starts_with("training needs labels"));
+}
+
+#[test]
+fn attention_written_out_for_dropout_equals_the_fused_kernel() {
+    let golden = golden("bert.safetensors");
+    // Too small to drop anything, but it takes the path of training with dropout.
+    let config = BertConfig { attention_probs_dropout_prob: 1e-10, ..tiny_config(Activation::Gelu) };
+    let mut model = Bert::new(config, Head::PreTraining, tch::Device::Cpu, 1).unwrap();
+    model
+        .parameters()
+        .flat()
+        .shallow_clone()
+        .copy_(golden_model(&golden, Activation::Gelu, Head::PreTraining).parameters().flat());
+    let sums = pretrain_step(&mut model, &global(vec![pretrain_batch(&golden, 0, 4)], 4, 6)).unwrap();
+    assert!((sums.loss() / loss_of(&golden, "pretraining.gelu") - 1.0).abs() < 1e-6);
+    assert_gradients(&model, &golden, "pretraining.gelu");
 }

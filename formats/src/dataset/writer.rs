@@ -230,6 +230,8 @@ pub fn refuse_finished(dir: &Path) -> Result<()> {
     if !dir.join(MANIFEST).exists() {
         return Ok(());
     }
+    // A run that was killed right after it published its manifest leaves its journal, which nobody needs now.
+    let _ = fs::remove_dir_all(dir.join(WORK_DIR));
     Err(Error::invalid(dir, "a finished dataset is here already; delete it or choose another directory"))
 }
 

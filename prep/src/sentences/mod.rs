@@ -115,6 +115,8 @@ impl Splitter {
             return false;
         }
         if run.emphatic {
+            // A lower-case word after `!"` goes on with the sentence that quotes; after a bare mark it does not,
+            // as Punkt has it: in old prose every exclamation ends one.
             return !(next.lower && closed);
         }
         if next.lower {
@@ -257,7 +259,11 @@ fn word_start(text: &str, start: usize, stop: usize) -> usize {
     while !text.is_char_boundary(from) {
         from += 1;
     }
-    text[from..stop].char_indices().rev().find(|(_, c)| c.is_whitespace()).map_or(from, |(at, c)| from + at + c.len_utf8())
+    text[from..stop]
+        .char_indices()
+        .rev()
+        .find(|(_, c)| c.is_whitespace())
+        .map_or(from, |(at, c)| from + at + c.len_utf8())
 }
 
 /// The next byte that may begin a mark: ASCII marks, and the first bytes of `…` and of CJK marks.
@@ -306,7 +312,10 @@ fn is_opener(c: char) -> bool {
 
 /// `U.S`, `e.g`, `Ph.D`: pieces of at most two letters between full stops.
 fn is_dotted(word: &str) -> bool {
-    word.contains('.') && word.split('.').all(|piece| (1..=2).contains(&piece.chars().count()) && piece.chars().all(char::is_alphabetic))
+    word.contains('.')
+        && word
+            .split('.')
+            .all(|piece| (1..=2).contains(&piece.chars().count()) && piece.chars().all(char::is_alphabetic))
 }
 
 /// Digits, a Roman numeral or one letter.

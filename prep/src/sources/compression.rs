@@ -160,7 +160,9 @@ fn explain(path: &Path, compression: Compression, bytes_read: u64, error: io::Er
     }
     let name = compression.name();
     let what = match error.kind() {
-        io::ErrorKind::UnexpectedEof => format!("{name} data ends early, after {bytes_read} bytes: the file was cut short"),
+        io::ErrorKind::UnexpectedEof => {
+            format!("{name} data ends early, after {bytes_read} bytes: the file was cut short")
+        }
         _ => format!("{name} data is damaged within the first {bytes_read} bytes ({error})"),
     };
     Error::invalid(path, format!("{what}; restore the file or download it again"))
@@ -288,7 +290,8 @@ mod tests {
         zstd::encode_all(bytes, 1).unwrap()
     }
 
-    const ENCODERS: [(&str, fn(&[u8]) -> Vec<u8>); 3] = [("gzip", gzip), ("zstd", zstd), ("bzip2", bzip2)];
+    type Encoder = fn(&[u8]) -> Vec<u8>;
+    const ENCODERS: [(&str, Encoder); 3] = [("gzip", gzip), ("zstd", zstd), ("bzip2", bzip2)];
 
     fn read(bytes: &[u8]) -> std::result::Result<Vec<u8>, String> {
         let dir = tempfile::tempdir().unwrap();

@@ -54,14 +54,16 @@ fn expand_path(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// Everything a glob matches; folders it matches are expanded too.
 fn expand_glob(pattern: &Path) -> Result<Vec<PathBuf>> {
-    let text = pattern.to_str().ok_or_else(|| Error::invalid(pattern, "no such file (and not UTF-8, so no pattern)"))?;
+    let text =
+        pattern.to_str().ok_or_else(|| Error::invalid(pattern, "no such file (and not UTF-8, so no pattern)"))?;
     if !text.contains(['*', '?', '[']) {
         return Err(std::io::Error::from(std::io::ErrorKind::NotFound)).at(pattern);
     }
     let matches = glob::glob(text).map_err(|e| Error::invalid(pattern, format!("malformed file pattern: {e}")))?;
     let mut files = Vec::new();
     for path in matches {
-        let path = path.map_err(|e| Error::new(e.path().to_owned(), std::io::Error::from(e)))?;
+        let path =
+            path.map_err(|e| Error::new(e.path(), std::io::Error::new(e.error().kind(), e.error().to_string())))?;
         files.extend(expand_path(&path)?);
     }
     if files.is_empty() {

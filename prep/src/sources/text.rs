@@ -101,7 +101,10 @@ impl TextDocuments {
         };
         Error::invalid(
             self.stream.path(),
-            format!("expected documents of at most {mega} MiB, found a larger one before line {}; {advice}", self.line + 1),
+            format!(
+                "expected documents of at most {mega} MiB, found a larger one before line {}; {advice}",
+                self.line + 1
+            ),
         )
     }
 
@@ -134,7 +137,8 @@ fn is_blank(bytes: &[u8]) -> bool {
     if bytes.iter().any(|b| b.is_ascii() && !b.is_ascii_whitespace() && *b != 0x0b) {
         return false;
     }
-    bytes.iter().all(u8::is_ascii) || std::str::from_utf8(bytes).is_ok_and(|text| text.chars().all(|c| c.is_whitespace() || c == BYTE_ORDER_MARK))
+    bytes.iter().all(u8::is_ascii)
+        || std::str::from_utf8(bytes).is_ok_and(|text| text.chars().all(|c| c.is_whitespace() || c == BYTE_ORDER_MARK))
 }
 
 /// Lines that are not blank, trimmed.
@@ -148,8 +152,9 @@ pub(super) fn lines(body: &str) -> Vec<String> {
 /// of its line breaks stand where the next word did not fit and no sentence ended; its wrap width is the 99th percentile of its line lengths
 /// (the widest line, below 100 lines: in longer texts a few lines overshoot). In a wrapped document a line break is a
 /// wrap, and becomes a space, if the next line's first word would not have fit on the line (`length + 1 + word > width`,
-/// in characters) or the next line begins with a lower-case letter; every other line break ends a paragraph. In a
-/// document that is not wrapped every line is a paragraph.
+/// in characters), if the next line begins with a lower-case letter, or if the line is at least three quarters full and
+/// ends in a letter, a digit or a comma; every other line break ends a paragraph. In a document that is not wrapped
+/// every line is a paragraph.
 pub(super) fn paragraphs(body: &str) -> Vec<String> {
     let lines: Vec<Line<'_>> = body.lines().map(Line::new).collect();
     let width = wrap_width(&lines);
@@ -202,7 +207,9 @@ impl<'t> Line<'t> {
     }
 
     fn wraps_into(&self, next: &Line<'_>, width: usize) -> bool {
-        !self.fits(next, width) || next.text.starts_with(char::is_lowercase)
+        !self.fits(next, width)
+            || next.text.starts_with(char::is_lowercase)
+            || (4 * self.length >= 3 * width && self.text.ends_with(|c: char| c.is_alphanumeric() || c == ','))
     }
 }
 
@@ -292,14 +299,16 @@ learned men of all ages and countries.";
         let poem = "Tyger Tyger, burning bright,\nIn the forests of the night;\nWhat immortal hand or eye,";
         assert_eq!(paragraphs(poem).len(), 3);
         assert_eq!(paragraphs("A title of some length\nText"), ["A title of some length", "Text"]);
-        let sentences = "The first sentence has some words in it.\nThis is short.\nAnother one is rather longer than these.\nEnd.";
+        let sentences =
+            "The first sentence has some words in it.\nThis is short.\nAnother one is rather longer than these.\nEnd.";
         assert_eq!(paragraphs(sentences).len(), 4);
     }
 
     #[test]
     fn wrong_bytes_are_named_with_their_place() {
         let message = read(SourceKind::Text, b"ok\n\nfine\nbad \xff here\n").unwrap_err();
-        let expected = "file.txt: expected UTF-8, found byte 0xff at offset 13 (line 4); convert the file with `iconv -t UTF-8`";
+        let expected =
+            "file.txt: expected UTF-8, found byte 0xff at offset 13 (line 4); convert the file with `iconv -t UTF-8`";
         assert!(message.ends_with(expected), "{message}");
         let message = read(SourceKind::Text, b"\xef\xbb\xbfcut \xc3").unwrap_err();
         assert!(message.contains("found byte 0xc3 at offset 7 (line 1)"), "{message}");

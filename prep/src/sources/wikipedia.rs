@@ -197,9 +197,7 @@ impl Pages {
         };
         match resolved {
             Some(character) => self.push(character.encode_utf8(&mut [0; 4])),
-            None => {
-                Err(self.invalid(format!("expected an entity that XML defines, found &{};", entity.as_ref())))
-            }
+            None => Err(self.invalid(format!("expected an entity that XML defines, found &{};", entity.as_ref()))),
         }
     }
 
@@ -303,7 +301,9 @@ mod tests {
 "#;
 
     fn page(title: &str, fields: &str, text: &str) -> String {
-        format!("  <page><title>{title}</title>{fields}<id>1</id><revision><id>2</id><comment>c [[x]]</comment><text bytes=\"5\">{text}</text></revision></page>\n")
+        format!(
+            "  <page><title>{title}</title>{fields}<id>1</id><revision><id>2</id><comment>c [[x]]</comment><text bytes=\"5\">{text}</text></revision></page>\n"
+        )
     }
 
     fn dump(pages: &[String]) -> String {
@@ -325,7 +325,11 @@ mod tests {
 
     fn pages() -> String {
         dump(&[
-            page("Köttur &amp; co", "<ns>0</ns>", "'''Köttur''' &lt;ref&gt;x&lt;/ref&gt; er &amp;ndash; [[Mynd:X.jpg|caption]]dýr.\r\n\r\nAnnað."),
+            page(
+                "Köttur &amp; co",
+                "<ns>0</ns>",
+                "'''Köttur''' &lt;ref&gt;x&lt;/ref&gt; er &amp;ndash; [[Mynd:X.jpg|caption]]dýr.\r\n\r\nAnnað.",
+            ),
             page("Talk:Köttur", "<ns>1</ns>", "Talk."),
             page("Kisa", "<ns>0</ns><redirect title=\"Köttur\" />", "#REDIRECT [[Köttur]]"),
             page("Kisi", "<ns>0</ns>", "#redirect [[Köttur]]"),
@@ -384,7 +388,10 @@ mod tests {
         let text = pages();
         let cut = &text[..text.find("Annað").unwrap()];
         let message = read(cut.as_bytes()).unwrap_err();
-        assert!(message.contains("expected </mediawiki>, found the end: the file was cut short (XML byte "), "{message}");
+        assert!(
+            message.contains("expected </mediawiki>, found the end: the file was cut short (XML byte "),
+            "{message}"
+        );
         assert!(message.ends_with("page \"Köttur & co\"); restore the file or download it again"), "{message}");
         let message = read(text.replace("</revision></page>", "</page>").as_bytes()).unwrap_err();
         assert!(message.contains("expected well-formed XML, found at byte "), "{message}");

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use cloze_formats::Vocabulary;
 use cloze_formats::checksum::sha256_file;
-use cloze_formats::manifest::{Source, VocabularyInfo};
+use cloze_formats::manifest::Source;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::Result;
 
 /// Program and version, as manifests name their writer.
 pub const WRITER: &str = concat!("cloze-prep ", env!("CARGO_PKG_VERSION"));
@@ -36,16 +35,4 @@ pub fn describe_input(path: &Path, format: &str) -> Result<Input> {
 pub fn source_entry(input: &Input, documents: u64) -> Source {
     let Input { name, format, bytes, sha256 } = input.clone();
     Source { name, format, bytes, sha256, documents }
-}
-
-/// The manifest's description of `vocabulary`.
-pub fn vocabulary_info(vocabulary: &Vocabulary, cased: bool) -> VocabularyInfo {
-    VocabularyInfo::new(vocabulary, cased)
-}
-
-/// The two crates' errors have one shape; path and words are kept.
-impl From<cloze_formats::Error> for Error {
-    fn from(error: cloze_formats::Error) -> Self {
-        Self::invalid(error.path(), error.kind().to_string())
-    }
 }

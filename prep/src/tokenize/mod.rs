@@ -1,6 +1,6 @@
 //! Stage 1: sources to a corpus of tokenized documents, in input order, for all phases at once.
 //!
-//! One thread reads documents, workers split and encode them, the caller's thread writes: see [`pipeline`]. What is held
+//! One thread reads documents, workers split and encode them, the caller's thread writes: see `pipeline.rs`. What is held
 //! in memory is a few chunks of about a megabyte per worker and one record batch, whatever the size of the sources.
 //!
 //! The title of a Wikipedia page is not part of its text, as in the extractions BERT was trained on. A sentence without
@@ -14,7 +14,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cloze_formats::dataset::{VOCABULARY, WORK_DIR};
+use cloze_formats::dataset::{VOCABULARY, WORK_DIR, refuse_finished};
+use cloze_formats::manifest::VocabularyInfo;
 use cloze_formats::schema::Layout;
 use cloze_formats::shard::ShardWriter;
 use cloze_formats::{CorpusRow, DatasetSpec, DatasetWriter, Kind, Vocabulary};
@@ -27,7 +28,7 @@ use crate::sources::SourceFile;
 use crate::wordpiece::WordPiece;
 use crate::{Error, Result};
 
-pub use inputs::{Input, WRITER, describe_input, source_entry, vocabulary_info};
+pub use inputs::{Input, WRITER, describe_input, source_entry};
 use pipeline::{Event, TokenizedDocument};
 use state::Position;
 pub use state::Summary;
@@ -71,6 +72,7 @@ pub fn tokenize(
     if config.tokens_per_shard == 0 {
         return Err(Error::invalid(out, "expected at least 1 token per shard, found 0"));
     }
+    refuse_finished(out)?;
     let inputs = describe_inputs(sources, progress)?;
     if restart {
         discard_interrupted(out)?;
@@ -79,7 +81,7 @@ pub fn tokenize(
         writer: WRITER.to_owned(),
         kind: Kind::Corpus,
         layout: Layout::new(Kind::Corpus, vocabulary.len(), false),
-        vocabulary: vocabulary_info(vocabulary, config.cased),
+        vocabulary: VocabularyInfo::new(vocabulary, config.cased),
         configuration: serde_json::json!(config),
         inputs: serde_json::json!(inputs),
     };

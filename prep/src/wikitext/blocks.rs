@@ -4,19 +4,93 @@ use super::{inline, marker};
 
 /// Sections that hold no prose, by heading, in the languages of the large wikis.
 const DROPPED_SECTIONS: &[&str] = &[
-    "references", "reference", "external links", "external link", "see also", "further reading", "bibliography", "notes", "note",
-    "footnotes", "sources", "citations", "notes and references", "references and notes", "references and sources",
-    "notes and citations", "footnotes and references", "works cited", "literature cited", "cited sources", "cited works",
-    "selected bibliography", "additional reading", "related pages", "other websites", "gallery", "image gallery", "navigation",
-    "explanatory notes", "general references", "primary sources", "secondary sources", "bibliography and further reading",
-    "sources and further reading", "notes and sources", "references and further reading", "citations and references",
-    "further reading and external links", "external references", "web links", "links",
-    "einzelnachweise", "weblinks", "siehe auch", "literatur", "quellen", "anmerkungen", "belege",
-    "références", "liens externes", "voir aussi", "bibliographie", "notes et références", "annexes", "articles connexes",
-    "referencias", "enlaces externos", "véase también", "bibliografía", "notas", "fuentes",
-    "referências", "ligações externas", "ver também", "bibliografia", "collegamenti esterni", "altri progetti", "voci correlate",
-    "note e riferimenti", "externe links", "zie ook", "bronnen", "referenties", "przypisy", "linki zewnętrzne", "zobacz też",
-    "примечания", "ссылки", "см. также", "литература", "脚注", "外部リンク", "関連項目", "参考文献", "外部链接", "参考资料", "参见",
+    "references",
+    "reference",
+    "external links",
+    "external link",
+    "see also",
+    "further reading",
+    "bibliography",
+    "notes",
+    "note",
+    "footnotes",
+    "sources",
+    "citations",
+    "notes and references",
+    "references and notes",
+    "references and sources",
+    "notes and citations",
+    "footnotes and references",
+    "works cited",
+    "literature cited",
+    "cited sources",
+    "cited works",
+    "selected bibliography",
+    "additional reading",
+    "related pages",
+    "other websites",
+    "gallery",
+    "image gallery",
+    "navigation",
+    "explanatory notes",
+    "general references",
+    "primary sources",
+    "secondary sources",
+    "bibliography and further reading",
+    "sources and further reading",
+    "notes and sources",
+    "references and further reading",
+    "citations and references",
+    "further reading and external links",
+    "external references",
+    "web links",
+    "links",
+    "einzelnachweise",
+    "weblinks",
+    "siehe auch",
+    "literatur",
+    "quellen",
+    "anmerkungen",
+    "belege",
+    "références",
+    "liens externes",
+    "voir aussi",
+    "bibliographie",
+    "notes et références",
+    "annexes",
+    "articles connexes",
+    "referencias",
+    "enlaces externos",
+    "véase también",
+    "bibliografía",
+    "notas",
+    "fuentes",
+    "referências",
+    "ligações externas",
+    "ver também",
+    "bibliografia",
+    "collegamenti esterni",
+    "altri progetti",
+    "voci correlate",
+    "note e riferimenti",
+    "externe links",
+    "zie ook",
+    "bronnen",
+    "referenties",
+    "przypisy",
+    "linki zewnętrzne",
+    "zobacz też",
+    "примечания",
+    "ссылки",
+    "см. также",
+    "литература",
+    "脚注",
+    "外部リンク",
+    "関連項目",
+    "参考文献",
+    "外部链接",
+    "参考资料",
+    "参见",
 ];
 /// A list item or indented line with fewer words than this is no sentence.
 const MIN_ITEM_WORDS: usize = 4;
@@ -59,12 +133,12 @@ impl Tables {
         for (i, line) in lines.iter().enumerate() {
             if line.trim_start_matches([':', '*', '#', ';', ' ']).starts_with("{|") {
                 open.push(i);
-            } else if line.starts_with("|}") && !line.starts_with("|}}") {
-                if let Some(start) = open.pop() {
-                    depth_change[start] += 1;
-                    depth_change[i] -= 1;
-                    cover[i] = Cover::End;
-                }
+            } else if line.starts_with("|}")
+                && let Some(start) = open.pop()
+            {
+                depth_change[start] += 1;
+                depth_change[i] -= 1;
+                cover[i] = Cover::End;
             }
         }
         let unclosed_from = open.first().copied().unwrap_or(lines.len());
@@ -154,7 +228,7 @@ fn heading(line: &str) -> Option<(usize, &str)> {
 
 /// At least four words (or as many characters of a script without spaces) and a closing mark at the end.
 fn is_sentence(text: &str) -> bool {
-    let end = text.trim_end_matches(|c: char| matches!(c, '"' | '\'' | ')' | ']' | '”' | '’' | '»' | '」' | '』' | '）'));
+    let end = text.trim_end_matches(['"', '\'', ')', ']', '”', '’', '»', '」', '』', '）']);
     if end.ends_with(['。', '！', '？']) {
         return text.chars().count() > 2 * MIN_ITEM_WORDS;
     }

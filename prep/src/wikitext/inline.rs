@@ -48,13 +48,14 @@ impl Cleaner<'_> {
         let rest = &self.line[at..];
         let Some(c) = rest.chars().next() else { return 1 };
         match c {
+            'h' | 'f' if self.begins_address(at) => self.address(rest),
+            'a'..='z' | 'A'..='Z' | '0'..='9' => self.word(rest),
             '\'' if rest.starts_with("''") => self.quotes(rest, apostrophe == Some(at)),
             '[' => self.external_link(at),
             ']' if self.bracket.skip == Some(at) => {
                 self.bracket.skip = None;
                 1
             }
-            'h' | 'f' if self.begins_address(at) => self.address(rest),
             '&' => self.entity(rest),
             '_' if rest.starts_with("__") => self.magic_word(rest),
             '~' if rest.starts_with("~~~") => rest.bytes().take_while(|b| *b == b'~').count(),
@@ -74,6 +75,14 @@ impl Cleaner<'_> {
                 c.len_utf8()
             }
         }
+    }
+
+    /// Copies a run of ASCII letters and digits.
+    fn word(&mut self, rest: &str) -> usize {
+        let length = rest.bytes().position(|b| !b.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        self.put(char::from(rest.as_bytes()[0]));
+        self.out.push_str(&rest[1..length]);
+        length
     }
 
     /// Bold and italic marks go; of odd runs the apostrophes that MediaWiki shows stay.
@@ -135,7 +144,8 @@ impl Cleaner<'_> {
     fn address(&mut self, rest: &str) -> usize {
         let end = rest.find(|c: char| c.is_whitespace() || c < ' ' || "<>\"[]{}|".contains(c)).unwrap_or(rest.len());
         let address = &rest[..end];
-        let closers: &[char] = if address.contains('(') { &['.', ',', ';', ':', '!', '?'] } else { &['.', ',', ';', ':', '!', '?', ')'] };
+        let closers: &[char] =
+            if address.contains('(') { &['.', ',', ';', ':', '!', '?'] } else { &['.', ',', ';', ':', '!', '?', ')'] };
         address.trim_end_matches(closers).len()
     }
 
@@ -145,10 +155,10 @@ impl Cleaner<'_> {
             self.put('&');
             return 1;
         };
-        if text == "&" {
-            if let Some((inner, more)) = entity_name(&rest[bytes..]) {
-                (text, bytes) = (inner, bytes + more);
-            }
+        if text == "&"
+            && let Some((inner, more)) = entity_name(&rest[bytes..])
+        {
+            (text, bytes) = (inner, bytes + more);
         }
         text.chars().for_each(|c| self.put(c));
         bytes
@@ -208,7 +218,8 @@ fn start_of_empty(kept: &str, open: char) -> Option<usize> {
     }
     let from = kept.len().saturating_sub(32);
     let start = kept.as_bytes()[from..].iter().rposition(|b| *b == open as u8)? + from;
-    let empty = |word: &str| matches!(word, "or" | "and" | "also" | "UK" | "US" | "listen" | "pronounced" | "IPA" | "/" | "");
+    let empty =
+        |word: &str| matches!(word, "or" | "and" | "also" | "UK" | "US" | "listen" | "pronounced" | "IPA" | "/" | "");
     kept[start + 1..].split([' ', ':', ',', ';']).all(empty).then_some(start)
 }
 

@@ -4,8 +4,24 @@ use super::{Namespace, Site};
 
 /// Language codes longer than three letters that Wikipedia uses as link prefixes.
 const LONG_LANGUAGE_CODES: &[&str] = &[
-    "simple", "be-tarask", "be-x-old", "zh-min-nan", "zh-classical", "zh-yue", "zh-cn", "zh-tw", "roa-rup", "roa-tara",
-    "bat-smg", "cbk-zam", "fiu-vro", "map-bms", "nds-nl", "eml", "tokipona", "minnan",
+    "simple",
+    "be-tarask",
+    "be-x-old",
+    "zh-min-nan",
+    "zh-classical",
+    "zh-yue",
+    "zh-cn",
+    "zh-tw",
+    "roa-rup",
+    "roa-tara",
+    "bat-smg",
+    "cbk-zam",
+    "fiu-vro",
+    "map-bms",
+    "nds-nl",
+    "eml",
+    "tokipona",
+    "minnan",
 ];
 
 /// What a reader sees of `[[parts[0]|parts[1]|..]]`; nothing for files, categories and links to other languages.
@@ -62,8 +78,28 @@ fn is_language(prefix: &str) -> bool {
 fn is_interwiki(prefix: &str) -> bool {
     matches!(
         prefix.to_ascii_lowercase().as_str(),
-        "w" | "wikt" | "wiktionary" | "s" | "wikisource" | "b" | "wikibooks" | "q" | "wikiquote" | "n" | "wikinews" | "v"
-            | "c" | "commons" | "d" | "wikidata" | "m" | "meta" | "mw" | "species" | "voy" | "wikipedia" | "wp"
+        "w" | "wikt"
+            | "wiktionary"
+            | "s"
+            | "wikisource"
+            | "b"
+            | "wikibooks"
+            | "q"
+            | "wikiquote"
+            | "n"
+            | "wikinews"
+            | "v"
+            | "c"
+            | "commons"
+            | "d"
+            | "wikidata"
+            | "m"
+            | "meta"
+            | "mw"
+            | "species"
+            | "voy"
+            | "wikipedia"
+            | "wp"
     ) || is_language(prefix)
 }
 

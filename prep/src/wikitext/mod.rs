@@ -2,11 +2,11 @@
 //!
 //! An extractor of our own that reads a page once, front to back, and never recurses:
 //!
-//! 1. [`preprocess`] resolves what nests: comments, HTML and extension tags, templates, parameters and double-bracket
+//! 1. `preprocess` resolves what nests: comments, HTML and extension tags, templates, parameters and double-bracket
 //!    links, with one stack of open brackets over one output buffer (the approach of MediaWiki's own preprocessor).
-//!    Templates that stand for words keep their words ([`templates`]), all others go.
-//! 2. [`blocks`] walks the lines: tables, headings, unwanted sections, lists, paragraphs.
-//! 3. [`inline`] cleans each line: quotes, external links, entities, and the holes that dropped markup leaves.
+//!    Templates that stand for words keep their words (`templates`), all others go.
+//! 2. `blocks` walks the lines: tables, headings, unwanted sections, lists, paragraphs.
+//! 3. `inline` cleans each line: quotes, external links, entities, and the holes that dropped markup leaves.
 //!
 //! What is kept: the prose of all sections but reference-like ones, as one string a paragraph; list items and indented
 //! lines that read as a sentence (at least four words and a closing mark). What goes: headings, tables, infoboxes,

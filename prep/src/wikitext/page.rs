@@ -32,7 +32,7 @@ pub fn is_disambiguation(title: &str, text: &str) -> bool {
             end -= 1;
         }
         let name = rest[..end].split(['|', '}', '{', '<', '\n']).next().unwrap_or_default();
-        let name = templates::normalize(name);
-        name.ends_with("disambiguation") || DISAMBIGUATION.split_whitespace().any(|known| known.replace('_', " ") == name)
+        let name = templates::normalize(name).replace(' ', "_");
+        name.ends_with("disambiguation") || DISAMBIGUATION.split_whitespace().any(|known| known == name)
     })
 }

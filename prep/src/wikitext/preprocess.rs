@@ -158,13 +158,13 @@ impl Scanner<'_> {
     }
 
     fn close_link(&mut self) -> usize {
-        if self.top() == Some(Bracket::Link) {
-            if let Some(open) = self.open.pop_back() {
-                let text = links::resolve(self.site, &self.parts(&open));
-                self.pipes.truncate(open.first_pipe);
-                self.out.truncate(open.start);
-                self.out.push_str(&text);
-            }
+        if self.top() == Some(Bracket::Link)
+            && let Some(open) = self.open.pop_back()
+        {
+            let text = links::resolve(self.site, &self.parts(&open));
+            self.pipes.truncate(open.first_pipe);
+            self.out.truncate(open.start);
+            self.out.push_str(&text);
         }
         2
     }
@@ -183,7 +183,9 @@ impl Scanner<'_> {
             return count;
         }
         self.give_up_links();
-        let Some(Open { kind: Bracket::Braces(opened), start, first_pipe }) = self.open.pop_back() else { return count };
+        let Some(Open { kind: Bracket::Braces(opened), start, first_pipe }) = self.open.pop_back() else {
+            return count;
+        };
         let matched = opened.min(count).min(3);
         let open = Open { kind: Bracket::Braces(opened), start, first_pipe };
         let parts = self.parts(&open);

@@ -3,6 +3,7 @@
 use super::templates::Call;
 
 /// Codes of the template that are not what a reader sees.
+#[rustfmt::skip]
 const UNITS: &[(&str, &str)] = &[
     ("sqmi", "sq mi"), ("sqkm", "km²"), ("sqft", "sq ft"), ("sqm", "m²"), ("sqyd", "sq yd"), ("sqin", "sq in"), ("km2", "km²"),
     ("m2", "m²"), ("cm2", "cm²"), ("mm2", "mm²"), ("m3", "m³"), ("km3", "km³"), ("cm3", "cm³"), ("cuft", "cu ft"),
@@ -13,6 +14,7 @@ const UNITS: &[(&str, &str)] = &[
     ("pd/sqkm", "inhabitants per square kilometre"), ("kg/m3", "kg/m³"), ("shton", "short tons"), ("lt", "long tons"),
 ];
 /// Words and signs between two amounts.
+#[rustfmt::skip]
 const RANGES: &[(&str, &str)] = &[
     ("to", " to "), ("-", "–"), ("–", "–"), ("to(-)", " to "), ("and", " and "), ("and(-)", " and "), ("or", " or "), ("by", " by "),
     ("x", " × "), ("×", " × "), ("*", " × "), ("xx", " × "), ("+/-", " ± "), ("±", " ± "), ("+", " + "), (",", ", "), ("to about", " to about "),

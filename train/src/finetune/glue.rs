@@ -131,7 +131,12 @@ impl Evaluation {
 ///
 /// # Errors
 /// The dataset is damaged or does not fit the model.
-pub fn evaluate(bert: &Bert, dataset: &Arc<Dataset>, batch_tokens: u64, signals: &Signals) -> Result<Option<Evaluation>> {
+pub fn evaluate(
+    bert: &Bert,
+    dataset: &Arc<Dataset>,
+    batch_tokens: u64,
+    signals: &Signals,
+) -> Result<Option<Evaluation>> {
     let config = StreamConfig {
         global_batch_size: EVALUATED_AT_ONCE,
         micro_batch_tokens: batch_tokens,
@@ -163,7 +168,11 @@ pub fn evaluate(bert: &Bert, dataset: &Arc<Dataset>, batch_tokens: u64, signals:
     collect(dataset, rows, &sums).map(Some)
 }
 
-fn collect(dataset: &Dataset, rows: Vec<(u64, Vec<f32>, Option<i64>)>, sums: &ClassificationSums) -> Result<Evaluation> {
+fn collect(
+    dataset: &Dataset,
+    rows: Vec<(u64, Vec<f32>, Option<i64>)>,
+    sums: &ClassificationSums,
+) -> Result<Evaluation> {
     let labels: Option<Vec<i64>> = rows.iter().map(|(_, _, label)| *label).collect();
     let mut evaluation = Evaluation { gold: labels.map(|labels| (labels, sums.mean_loss())), ..Evaluation::default() };
     for (row, logits, _) in rows {

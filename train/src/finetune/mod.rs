@@ -157,7 +157,9 @@ fn origin(options: &FinetuneOptions, resumed: Option<&Resumed>) -> Result<Origin
     match (resumed, &options.init) {
         (Some(resumed), _) => Origin::open(&resumed.dir),
         (None, Some(init)) => Origin::open(init),
-        (None, None) => Err(Error::Invalid("expected --init MODEL to fine-tune (or --resume), found neither".to_owned())),
+        (None, None) => {
+            Err(Error::Invalid("expected --init MODEL to fine-tune (or --resume), found neither".to_owned()))
+        }
     }
 }
 
@@ -175,7 +177,7 @@ fn check_fit(train: &Dataset, dev: Option<&Dataset>, origin: &Origin) -> Result<
 fn stream_config(recipe: &FinetuneRecipe) -> StreamConfig {
     StreamConfig {
         global_batch_size: recipe.data.global_batch_size,
-        micro_batch_tokens: recipe.data.micro_batch_tokens,
+        micro_batch_tokens: recipe.data.micro_batch_tokens(),
         seed: recipe.run.seed,
         ..StreamConfig::default()
     }
@@ -231,7 +233,7 @@ fn print_plan<G: cloze_formats::stream::Gather>(
     plan.add("learning rate", format!("{:e}, {warmup:.0} steps of warm-up", recipe.optimizer.learning_rate));
     plan.add("work per step", plan::flops(plan::flops_per_step(bert.config(), train, section.global_batch_size, 0.0)));
     let longest = train.longest_row() as u64;
-    let memory = plan::memory_estimate(bert.config(), num_parameters, section.micro_batch_tokens, longest, 0.0);
+    let memory = plan::memory_estimate(bert.config(), num_parameters, section.micro_batch_tokens(), longest, 0.0);
     plan.add("memory", format!("about {}", plan::bytes(memory)));
     say(plan.render().trim_end());
     Ok(())

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 use super::{Begun, evaluation_due};
 use crate::checkpoint::Position;
 use crate::error::{Error, Result};
-use crate::metrics::squad::{AnswerConfig, Candidate, Example, NBest, Scores, Window, candidates, n_best};
 use crate::metrics::squad;
+use crate::metrics::squad::{AnswerConfig, Candidate, Example, NBest, Scores, Window, candidates, n_best};
 use crate::model::Bert;
 use crate::run::Signals;
 use crate::step::{QuestionAnsweringSums, question_answering_logits, question_answering_step};
@@ -209,7 +209,10 @@ pub fn read_examples(dataset: &Dataset) -> Result<Vec<Example>> {
     for (index, line) in BufReader::new(file).lines().enumerate() {
         let line = line.map_err(Error::io(&path))?;
         let example = serde_json::from_str(&line).map_err(|e| {
-            Error::file(&path, format!("line {}: expected a question with its context, found: {e}; rebuild the dataset", index + 1))
+            Error::file(
+                &path,
+                format!("line {}: expected a question with its context, found: {e}; rebuild the dataset", index + 1),
+            )
         })?;
         examples.push(example);
     }

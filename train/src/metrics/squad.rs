@@ -298,10 +298,7 @@ mod tests {
     #[test]
     fn a_start_without_maximal_context_is_no_start() {
         let window = window(&[0.0, 1.0, 5.0], &[0.0, 1.0, 5.0], &[1, 1, 0]);
-        let best = n_best(
-            candidates("Ünder die Brücke", &window, &AnswerConfig::default()),
-            &AnswerConfig::default(),
-        );
+        let best = n_best(candidates("Ünder die Brücke", &window, &AnswerConfig::default()), &AnswerConfig::default());
         assert_eq!(best[0].text, "die Brücke");
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Shapes: B batch, S sequence, G = B * S cells of the padded grid, H hidden, N heads, D head width, F feed-forward width.
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::Grid;
 use super::config::{Activation, BertConfig};
@@ -90,11 +90,26 @@ impl Attention {
         let qkv = self.query_key_value.forward(pass, x_GH)?;
         let qkv_3BNSD = qkv.f_view([batch, seq_len, 3, self.num_heads, self.head_width])?.f_permute([2, 0, 3, 1, 4])?;
         let part = |index| qkv_3BNSD.f_select(0, index);
-        let dropout = if pass.train { self.dropout } else { 0.0 };
-        let mask = grid.mask_B11S.as_ref();
-        let out_BNSD =
-            Tensor::f_scaled_dot_product_attention(&part(0)?, &part(1)?, &part(2)?, mask, dropout, false, None, false)?;
+        let out_BNSD = self.attend(pass, [part(0)?, part(1)?, part(2)?], grid)?;
         let out_GH = out_BNSD.f_transpose(1, 2)?.f_reshape([batch * seq_len, self.num_heads * self.head_width])?;
         self.output.forward(pass, &out_GH)
+    }
+
+    /// `softmax(q k^T / sqrt(D)) v`, each `[B, N, S, D]`, with dropout on the probabilities.
+    ///
+    /// torch's fused kernel for CPUs knows no dropout and falls back to a slow form, so with dropout it is written out here.
+    fn attend(&self, pass: Pass<'_>, [q, k, v]: [Tensor; 3], grid: &Grid) -> Result<Tensor> {
+        let dropout = if pass.train { self.dropout } else { 0.0 };
+        if dropout == 0.0 || q.device() != Device::Cpu {
+            let mask = grid.mask_B11S.as_ref();
+            return Ok(Tensor::f_scaled_dot_product_attention(&q, &k, &v, mask, dropout, false, None, false)?);
+        }
+        let scaled_BNSD = q.f_mul_scalar((self.head_width as f64).powf(-0.5))?;
+        let mut scores_BNSS = scaled_BNSD.f_matmul(&k.f_transpose(2, 3)?)?;
+        if let Some(mask_B11S) = &grid.mask_B11S {
+            scores_BNSS = scores_BNSS.f_masked_fill_(&mask_B11S.f_logical_not()?, f64::NEG_INFINITY)?;
+        }
+        let probabilities_BNSS = scores_BNSS.f_softmax(-1, None)?;
+        Ok(pass.dropout(probabilities_BNSS, dropout)?.f_matmul(&v)?)
     }
 }

@@ -1,6 +1,7 @@
 //! The pieces that every block is made of.
 
-use tch::Tensor;
+use cloze_torch_ext::cpu_dropout;
+use tch::{Device, Tensor};
 
 use crate::error::Result;
 use crate::parameters::{Init, LeafId, Parameters, ParametersBuilder};
@@ -16,7 +17,10 @@ pub(super) struct Pass<'a> {
 impl Pass<'_> {
     /// Zeroes a share `probability` of `x` and scales the rest by `1 / (1 - probability)`, in training only.
     pub fn dropout(self, x: Tensor, probability: f64) -> Result<Tensor> {
-        if self.train && probability > 0.0 { Ok(x.f_dropout(probability, true)?) } else { Ok(x) }
+        if !self.train || probability == 0.0 {
+            return Ok(x);
+        }
+        if x.device() == Device::Cpu { Ok(cpu_dropout(&x, probability)?) } else { Ok(x.f_dropout(probability, true)?) }
     }
 }
 

@@ -11,6 +11,12 @@ unsafe extern "C" {
     pub fn cloze_rng_state(device: c_int, state: *mut *mut C_tensor, error: *mut *mut c_char) -> c_int;
     pub fn cloze_set_rng_state(device: c_int, state: *const C_tensor, error: *mut *mut c_char) -> c_int;
     pub fn cloze_fill_normal(target: *mut C_tensor, deviation: f64, seed: u64, error: *mut *mut c_char) -> c_int;
+    pub fn cloze_cpu_dropout(
+        x: *const C_tensor,
+        probability: f64,
+        out: *mut *mut C_tensor,
+        error: *mut *mut c_char,
+    ) -> c_int;
     pub fn cloze_allow_tf32(allow: c_int, error: *mut *mut c_char) -> c_int;
     pub fn cloze_add_scaled_(
         target: *mut C_tensor,

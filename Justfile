@@ -1,0 +1,89 @@
+# `just` lists the recipes. A recipe with arguments passes them on; without, it works on samples/.
+
+export CARGO_TERM_PROGRESS_WHEN := "never"
+
+prep := "cargo run --quiet --release --package cloze-prep --"
+train := "cargo run --quiet --release --package cloze-train --"
+demo := "python3 samples/demo.py"
+demo_data := "runs/demo/data"
+
+[private]
+default:
+    @just --list --unsorted
+
+# libtorch for the trainer: CPU-only, or full where an NVIDIA driver is; CLOZE_TORCH=DIR takes an existing PyTorch
+[group('set-up')]
+setup:
+    @sh train/setup.sh
+
+# Compile both programs: target/release/cloze-prep and target/release/cloze-train
+[group('set-up')]
+build: setup
+    cargo build --release --package cloze-prep --package cloze-train
+
+# The whole path on samples/: vocabulary, corpus, both phases, fine-tuning, scores
+[group('train')]
+demo: build
+    @{{ demo }} all
+
+# Text to datasets: `just prep tokenize ...`, `just prep build ...`; alone, everything on samples/
+[group('data')]
+prep *arguments:
+    @{{ if arguments == "" { "cargo build --release --package cloze-prep && " + demo + " prep" } else { prep + " " + arguments } }}
+
+# What a dataset holds
+[group('data')]
+inspect *dataset=(demo_data / "phase1"):
+    @{{ prep }} inspect {{ dataset }}
+
+# Rows of a dataset as text
+[group('data')]
+show *dataset=(demo_data / "phase1"):
+    @{{ prep }} show {{ dataset }}
+
+# Read all of a dataset and check it
+[group('data')]
+verify *dataset=(demo_data / "phase1"):
+    @{{ prep }} verify {{ dataset }}
+
+# Pre-train: `just pretrain --data phase1 --out runs/p1 ...`; alone, both phases on samples/
+[group('train')]
+pretrain *arguments: setup
+    @{{ if arguments == "" { "just build && " + demo + " pretrain" } else { train + " pretrain " + arguments } }}
+
+# Fine-tune: `just finetune squad ...`, `just finetune glue ...`; alone, both tasks on samples/
+[group('train')]
+finetune *arguments: setup
+    @{{ if arguments == "" { "just build && " + demo + " finetune" } else { train + " finetune " + arguments } }}
+
+# Score a fine-tuned checkpoint: `just evaluate squad ...`, `just evaluate glue ...`
+[group('train')]
+evaluate *arguments: setup
+    @{{ train }} evaluate {{ arguments }}
+
+# The same on a machine with an NVIDIA GPU: BERT-base sizes for a few steps, to see that it runs there
+[group('train')]
+gpu-check: build
+    @{{ demo }} gpu
+
+# All tests
+[group('check')]
+test: setup
+    cargo test --workspace
+
+# Format, lints, documentation
+[group('check')]
+lint: setup
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- --deny warnings
+    RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps
+
+# Licences, bans and advisories of all dependencies; needs cargo-deny
+[group('check')]
+deny:
+    cargo deny check
+
+# Everything CI does
+[group('check')]
+ci:
+    bash .ci/run

@@ -1,0 +1,176 @@
+//! `cloze-prep` from text to shards, run as a program.
+
+use std::path::Path;
+use std::time::Duration;
+
+use cloze_formats::{Dataset, Kind};
+use cloze_tests::{cloze_prep, files, finish, prepare_samples, refuse, sample, succeed};
+
+fn words(line: &str, dir: &Path) -> Vec<String> {
+    line.split_whitespace().map(|w| w.replace("DIR", &dir.display().to_string())).collect()
+}
+
+fn prep(line: &str, dir: &Path) -> String {
+    succeed(cloze_prep(), &words(line, dir))
+}
+
+#[test]
+fn shards_are_the_same_bytes_for_1_2_and_8_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    prepare_samples(dir);
+    let wiki = sample("wiki/miniwiki.xml").display().to_string();
+    let books = sample("books").display().to_string();
+    for threads in [1, 2, 8] {
+        prep(
+            &format!(
+                "tokenize --threads {threads} --wikipedia {wiki} --books {books} --vocab DIR/vocab.txt \
+                 --tokens-per-shard 10000 --out DIR/{threads}/corpus"
+            ),
+            dir,
+        );
+        for masking in ["static", "dynamic"] {
+            prep(
+                &format!(
+                    "build --threads {threads} --corpus DIR/{threads}/corpus --masking {masking} --num-shards 5 \
+                     --held-out 0.1 --out DIR/{threads}/{masking}"
+                ),
+                dir,
+            );
+        }
+    }
+    let one = files(&dir.join("1"));
+    assert!(one.len() > 20, "corpus, two datasets, two held-out parts: {}", one.len());
+    for threads in ["2", "8"] {
+        let other = files(&dir.join(threads));
+        for ((path, bytes), (other_path, other_bytes)) in one.iter().zip(&other) {
+            assert_eq!(path, other_path);
+            assert!(bytes == other_bytes, "{} differs between 1 and {threads} threads", path.display());
+        }
+        assert_eq!(one.len(), other.len());
+    }
+}
+
+#[test]
+fn a_killed_run_is_resumed_to_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    prepare_samples(dir);
+    let build = "build --corpus DIR/corpus --masking static --dupe-factor 40 --num-shards 24 --held-out 0.1";
+    prep(&format!("{build} --out DIR/whole"), dir);
+    let mut interruptions = 0;
+    for attempt in 0u64..200 {
+        let mut command = cloze_prep();
+        let mut child = command.args(words(&format!("{build} --out DIR/killed"), dir)).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(5 + 4 * attempt));
+        let _ = child.kill();
+        if child.wait().unwrap().success() {
+            break;
+        }
+        interruptions += 1;
+        if dir.join("killed/manifest.json").exists() {
+            // Killed between publishing and cleaning up: the next run finds it finished, and cleans up.
+            refuse(cloze_prep(), &words(&format!("{build} --out DIR/killed"), dir));
+            break;
+        }
+    }
+    assert!(interruptions > 0, "at least one run was killed before it was done");
+    assert!(dir.join("killed/manifest.json").exists());
+    assert_eq!(files(&dir.join("whole")), files(&dir.join("killed")));
+}
+
+#[test]
+fn every_document_goes_to_exactly_one_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    prepare_samples(dir);
+    prep("build --corpus DIR/corpus --held-out 0.2 --out DIR/phase1", dir);
+    prep("build --corpus DIR/corpus --held-out 0.2 --phase 2 --seed 7 --out DIR/phase2", dir);
+    // A rare word that only one document has is in the same part in both phases.
+    let text = |part: &str| prep(&format!("show DIR/{part} -n 100000 --json"), dir);
+    for (train, held_out) in [("phase1", "phase1/held-out"), ("phase2", "phase2/held-out")] {
+        assert!(Dataset::open(dir.join(held_out)).unwrap().len() > 0);
+        assert!(Dataset::open(dir.join(train)).unwrap().len() > Dataset::open(dir.join(held_out)).unwrap().len());
+    }
+    let ids = |text: &str| -> std::collections::HashSet<String> {
+        text.lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .filter(|row| !row["next_sentence_label"].as_bool().unwrap())
+            .map(|row| row["tokens"].as_array().unwrap()[1..8].iter().map(|t| t.as_str().unwrap()).collect::<Vec<_>>().join(" "))
+            .collect()
+    };
+    let held_out = ids(&text("phase1/held-out"));
+    assert!(!held_out.is_empty());
+    assert!(held_out.is_disjoint(&ids(&text("phase1"))));
+    assert!(held_out.is_disjoint(&ids(&text("phase2"))));
+}
+
+#[test]
+fn instances_have_berts_shape() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    prepare_samples(dir);
+    prep("build --corpus DIR/corpus --masking static --dupe-factor 10 --out DIR/phase1", dir);
+    let dataset = Dataset::open_kind(dir.join("phase1"), Kind::Pretrain).unwrap();
+    let statistics = &dataset.manifest().statistics;
+    let random = statistics.random_next as f64 / statistics.rows as f64;
+    assert!((0.45..0.62).contains(&random), "half of the pairs, and all one-sentence ones, are random: {random}");
+    let masked = statistics.masked;
+    let share = |part: u64| part as f64 / masked.total() as f64;
+    assert!((share(masked.mask) - 0.8).abs() < 0.01);
+    assert!((share(masked.kept) - 0.1).abs() < 0.01);
+    for i in 0..dataset.len() {
+        let row = dataset.pretrain_row(i).unwrap();
+        let expected = ((row.input_ids.len() as f64 * 0.15).round_ties_even() as usize).clamp(1, 20);
+        assert_eq!(row.masked.unwrap().positions.len(), expected.min(row.input_ids.len() - 3));
+        assert!(row.input_ids.len() <= 128);
+    }
+}
+
+#[test]
+fn inspect_show_and_verify_tell_of_each_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    prepare_samples(dir);
+    prep("build --corpus DIR/corpus --masking static --out DIR/phase1", dir);
+    let squad = sample("squad/dev.json").display().to_string();
+    prep(&format!("squad --input {squad} --vocab DIR/vocab.txt --out DIR/squad"), dir);
+    let glue = sample("glue/SST-2").display().to_string();
+    prep(&format!("glue --task sst-2 --dir {glue} --vocab DIR/vocab.txt --out DIR/glue"), dir);
+    for (dataset, expected, row) in [
+        ("corpus", "corpus dataset, format 1", "document 0:"),
+        ("phase1", "static:", "[MASK:"),
+        ("squad", "windows", "question: "),
+        ("glue/dev", "0: 40, 1: 40", "example 0: label "),
+    ] {
+        assert!(prep(&format!("inspect DIR/{dataset}"), dir).contains(expected), "{dataset}");
+        assert!(prep(&format!("show DIR/{dataset}"), dir).contains(row), "{dataset}");
+        assert!(prep(&format!("verify DIR/{dataset}"), dir).contains(": whole: "), "{dataset}");
+        let json: serde_json::Value = serde_json::from_str(&prep(&format!("inspect DIR/{dataset} --json"), dir)).unwrap();
+        assert_eq!(json["rows"], Dataset::open(dir.join(dataset)).unwrap().len());
+    }
+}
+
+#[test]
+fn verify_ends_with_exit_code_1_and_names_every_damaged_shard() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    prepare_samples(dir);
+    prep("build --corpus DIR/corpus --num-shards 3 --out DIR/phase1", dir);
+    for shard in ["shard-00000-of-00003.arrow", "shard-00002-of-00003.arrow"] {
+        let path = dir.join("phase1").join(shard);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        std::fs::write(path, bytes).unwrap();
+    }
+    let mut command = cloze_prep();
+    command.args(words("verify DIR/phase1", dir));
+    let output = finish(command);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("shard-00000-of-00003.arrow: record batch 0: crc32c"), "{text}");
+    assert!(text.contains("shard-00002-of-00003.arrow: record batch 0: crc32c"), "{text}");
+    assert!(!text.contains("shard-00001"), "{text}");
+    assert!(text.ends_with("2 problems\n"), "{text}");
+}

@@ -1,0 +1,162 @@
+//! Bad input to `cloze-prep`: one clear line, exit code 2, nothing half-published.
+
+use std::fs;
+use std::path::Path;
+
+use cloze_tests::{cloze_prep, prepare_samples, refuse, sample, succeed};
+
+struct Scene {
+    dir: tempfile::TempDir,
+}
+
+impl Scene {
+    /// A folder with a vocabulary and a corpus.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        prepare_samples(dir.path());
+        Self { dir }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path.display().to_string()
+    }
+
+    fn refuses(&self, line: &str, expected: &[&str]) {
+        let words: Vec<String> =
+            line.split_whitespace().map(|w| w.replace("DIR", &self.path().display().to_string())).collect();
+        let message = refuse(cloze_prep(), &words);
+        for part in expected {
+            let part = part.replace("DIR", &self.path().display().to_string());
+            assert!(message.contains(&part), "{line}: expected {part:?} in {message:?}");
+        }
+        assert!(!self.path().join("out/manifest.json").exists(), "{line}: nothing is published");
+    }
+}
+
+#[test]
+fn text_that_cannot_be_read() {
+    let scene = Scene::new();
+    scene.refuses("tokenize --text DIR/none.txt --vocab DIR/vocab.txt --out DIR/out", &["DIR/none.txt"]);
+    scene.file("latin1.txt", b"caf\xe9 au lait\n");
+    scene.refuses("tokenize --text DIR/latin1.txt --vocab DIR/vocab.txt --out DIR/out", &["DIR/latin1.txt", "UTF-8"]);
+    scene.file("empty.txt", "");
+    scene.refuses("tokenize --text DIR/empty.txt --vocab DIR/vocab.txt --out DIR/out", &["found none"]);
+    scene.refuses("tokenize --text DIR/*.nothing --vocab DIR/vocab.txt --out DIR/out", &["DIR/*.nothing"]);
+}
+
+#[test]
+fn a_truncated_bz2_dump() {
+    let scene = Scene::new();
+    let script = "import bz2, sys; sys.stdout.buffer.write(bz2.compress(open(sys.argv[1], 'rb').read()))";
+    let output = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(sample("wiki/miniwiki.xml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    scene.file("whole.xml.bz2", &output.stdout);
+    let words = ["tokenize", "--wikipedia", "DIR/whole.xml.bz2", "--vocab", "DIR/vocab.txt", "--out", "DIR/whole"];
+    let words = words.map(|w| w.replace("DIR", &scene.path().display().to_string()));
+    succeed(cloze_prep(), &words);
+    scene.file("cut.xml.bz2", &output.stdout[..output.stdout.len() / 2]);
+    scene.refuses("tokenize --wikipedia DIR/cut.xml.bz2 --vocab DIR/vocab.txt --out DIR/out", &["DIR/cut.xml.bz2"]);
+    // Mended, the same command needs no cleaning up.
+    scene.file("cut.xml.bz2", &output.stdout);
+    let words = words.map(|w| w.replace("whole.xml.bz2", "cut.xml.bz2").replace("/whole", "/out"));
+    succeed(cloze_prep(), &words);
+}
+
+#[test]
+fn a_vocabulary_without_mask() {
+    let scene = Scene::new();
+    scene.file("v.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n");
+    let wiki = sample("wiki/miniwiki.xml").display().to_string();
+    scene.refuses(
+        &format!("tokenize --wikipedia {wiki} --vocab DIR/v.txt --out DIR/out"),
+        &["DIR/v.txt: expected a token [MASK], found none among 5"],
+    );
+}
+
+#[test]
+fn a_corpus_that_is_missing_damaged_or_of_another_version() {
+    let scene = Scene::new();
+    scene.refuses("build --corpus DIR/none --out DIR/out", &["DIR/none"]);
+    scene.refuses("build --corpus DIR --out DIR/out", &["no manifest.json here"]);
+    let manifest = scene.path().join("corpus/manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("\"version\": 1,", "\"version\": 2,")).unwrap();
+    scene.refuses("build --corpus DIR/corpus --out DIR/out", &["format version 2, this program reads version 1"]);
+    fs::write(&manifest, &text).unwrap();
+    let shard = scene.path().join("corpus/shard-00000-of-00001.arrow");
+    let good = fs::read(&shard).unwrap();
+    let mut bad = good.clone();
+    let at = bad.len() / 3;
+    bad[at] ^= 1;
+    fs::write(&shard, bad).unwrap();
+    scene.refuses("build --corpus DIR/corpus --out DIR/out", &["shard-00000-of-00001.arrow: record batch 0: crc32c"]);
+    fs::write(&shard, &good[..1000]).unwrap();
+    scene.refuses("build --corpus DIR/corpus --out DIR/out", &["manifest promises", "the file has 1000"]);
+}
+
+#[test]
+fn knobs_out_of_range() {
+    let scene = Scene::new();
+    let build = "build --corpus DIR/corpus --out DIR/out";
+    scene.refuses(&format!("{build} --dupe-factor 0"), &["dupe_factor: expected at least 1, found 0"]);
+    scene.refuses(&format!("{build} --max-seq-length 4"), &["max_seq_length: expected at least 5, found 4"]);
+    scene.refuses(&format!("{build} --held-out 1.5"), &["held_out: expected 0 to below 1, found 1.5"]);
+    scene.refuses(&format!("{build} --held-out 0.0001"), &["expected at least one held-out document"]);
+}
+
+#[test]
+fn a_finished_dataset_is_left_alone() {
+    let scene = Scene::new();
+    let before = fs::read(scene.path().join("corpus/manifest.json")).unwrap();
+    scene.refuses("build --corpus DIR/corpus --out DIR/corpus", &["a finished dataset is here already"]);
+    assert_eq!(fs::read(scene.path().join("corpus/manifest.json")).unwrap(), before);
+}
+
+#[test]
+fn squad_rows_that_contradict_themselves() {
+    let scene = Scene::new();
+    let good = fs::read_to_string(sample("squad/dev.json")).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&good).unwrap();
+    json["data"][0]["paragraphs"][0]["qas"][0]["answers"][0]["answer_start"] = 3.into();
+    scene.file("moved.json", json.to_string());
+    let id = json["data"][0]["paragraphs"][0]["qas"][0]["id"].as_str().unwrap().to_owned();
+    scene.refuses("squad --input DIR/moved.json --vocab DIR/vocab.txt --out DIR/out", &["DIR/moved.json", &id]);
+    scene.file("cut.json", &good[..good.len() / 2]);
+    scene.refuses("squad --input DIR/cut.json --vocab DIR/vocab.txt --out DIR/out", &["DIR/cut.json", "line"]);
+}
+
+#[test]
+fn glue_rows_that_are_not_rows() {
+    let scene = Scene::new();
+    let glue = "glue --task sst-2 --vocab DIR/vocab.txt --out DIR/out";
+    scene.file("a/train.tsv", "sentence\tlabel\ngood\t1\n");
+    scene.file("a/dev.tsv", "sentence\tlabel\nbad\t0\nno label here\n");
+    scene.refuses(&format!("{glue} --dir DIR/a"), &["DIR/a/dev.tsv", "line 3"]);
+    scene.file("b/train.tsv", "sentence\tlabel\ngood\t7\n");
+    scene.file("b/dev.tsv", "sentence\tlabel\nbad\t0\n");
+    scene.refuses(&format!("{glue} --dir DIR/b"), &["DIR/b/train.tsv", "line 2"]);
+    scene.refuses("glue --task nothing --dir DIR/b --vocab DIR/vocab.txt --out DIR/out", &["nothing", "sst-2"]);
+    for split in ["train", "dev"] {
+        assert!(!scene.path().join("out").join(split).join("manifest.json").exists() || split == "train");
+    }
+}
+
+#[test]
+fn an_output_that_cannot_be_written() {
+    let scene = Scene::new();
+    scene.file("file", "in the way");
+    scene.refuses("build --corpus DIR/corpus --out DIR/file/phase1", &["DIR/file/phase1"]);
+    // /dev/full refuses every byte; the vocabulary's directory refuses new files.
+    scene.refuses("build --corpus DIR/corpus --out /proc/cloze", &["/proc/cloze"]);
+}
