@@ -35,7 +35,6 @@ PREP_STEPS = [
             DATA / f"phase{phase}",
             f"Corpus to the shards of phase {phase}",
             [PREP, "build", "--corpus", DATA / "corpus", "--phase", str(phase), "--dupe-factor", "5", "--held-out", "0.05",
-             *(["--max-seq-length", "256", "--max-predictions-per-seq", "40"] if phase == 2 else []),
              "--out", DATA / f"phase{phase}"],
         )
         for phase in (1, 2)

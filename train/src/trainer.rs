@@ -158,10 +158,10 @@ impl Trainer<'_> {
             }
             let updated = self.step(task, &mut loader, &mut window, &progress)?;
             saved = saved.filter(|_| !updated);
+            progress.update(self.position.step, || self.words(task, &window));
             if updated && (self.position.step.is_multiple_of(self.settings.log_every) || self.position.step == 1) {
                 self.log(task, &mut log, &mut window, stream.num_rows())?;
             }
-            progress.update(self.position.step, || self.words(task, &window));
         };
         if window.num_steps > 0 {
             self.log(task, &mut log, &mut window, stream.num_rows())?;

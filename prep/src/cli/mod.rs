@@ -51,7 +51,7 @@ pub enum Command {
     Vocab(VocabArgs),
     /// What a dataset holds: counts, lengths, masks, configuration, sources.
     Inspect(DatasetArgs),
-    /// Rows of a dataset as text; masked words are shown as [MASK:word].
+    /// Rows of a dataset as text; masks are marked and say what they hide.
     Show(ShowArgs),
     /// Read all of a dataset and check it; exit code 1 if anything is damaged.
     Verify(DatasetArgs),

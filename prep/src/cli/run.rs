@@ -208,7 +208,9 @@ impl Runner<'_> {
     fn vocabulary(&self, args: &VocabularyArgs) -> anyhow::Result<Vocabulary> {
         let vocabulary = Vocabulary::read(&args.vocab)?;
         let is_special = |token: &&String| token.starts_with('[') && token.ends_with(']');
-        let upper = vocabulary.tokens().iter().filter(|t| !is_special(t)).any(|t| t.chars().any(char::is_uppercase));
+        // ASCII only: lower-casing leaves a few symbols such as double-struck letters as they are.
+        let mut words = vocabulary.tokens().iter().filter(|token| !is_special(token));
+        let upper = words.any(|token| token.bytes().any(|b| b.is_ascii_uppercase()));
         if upper && !args.cased {
             let path: &Path = &args.vocab;
             self.warn(&format!("{}: has upper-case tokens, and text is lower-cased; say --cased?", path.display()));
