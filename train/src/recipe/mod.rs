@@ -1,0 +1,205 @@
+//! What a run is asked to do: a TOML file whose sections have defaults, overridden by flags, stored whole in checkpoints.
+
+mod resume;
+mod sections;
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+
+pub use resume::check_resume;
+pub use sections::{
+    AdamwSection, FinetuneData, FinetuneRecipe, FinetuneSchedule, LambSection, MaskingMode, ModelSection, PretrainData,
+    PretrainRecipe, PretrainSchedule, RunSection,
+};
+
+/// What the two kinds of recipe have in common.
+pub trait Recipe: Default + Clone + PartialEq + Serialize + DeserializeOwned {
+    /// Settings of the run itself.
+    fn run_mut(&mut self) -> &mut RunSection;
+
+    /// Bound on the tokens of a micro-batch, and its default on a CPU and on a GPU.
+    fn micro_batch_tokens_mut(&mut self) -> (&mut Option<u64>, [u64; 2]);
+
+    /// Checks ranges; the error names the setting, the range and the value.
+    fn validate(&self) -> Result<()>;
+
+    /// Reads a TOML file; sections and settings that are absent keep their defaults.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or has a setting nobody knows; the message says which line.
+    fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        toml::from_str(&text).map_err(|error| Error::file(path, one_line(&text, &error)))
+    }
+}
+
+impl Recipe for PretrainRecipe {
+    fn run_mut(&mut self) -> &mut RunSection {
+        &mut self.run
+    }
+
+    fn micro_batch_tokens_mut(&mut self) -> (&mut Option<u64>, [u64; 2]) {
+        (&mut self.data.micro_batch_tokens, [1024, 32_768])
+    }
+
+    fn validate(&self) -> Result<()> {
+        let Self { run, model, data, optimizer, schedule } = self;
+        run.validate()?;
+        model.as_ref().map_or(Ok(()), ModelSection::validate)?;
+        at_least_1("data.global_batch_size", data.global_batch_size)?;
+        at_least_1("data.micro_batch_tokens", data.micro_batch_tokens.unwrap_or(1))?;
+        at_least_1("data.held_out_every", data.held_out_every)?;
+        at_least_1("data.held_out_instances", data.held_out_instances)?;
+        if let Some(share) = data.masked_lm_prob {
+            within("data.masked_lm_prob", share, 0.0, 1.0)?;
+        }
+        validate_optimizer(optimizer.learning_rate, optimizer.weight_decay, optimizer.max_grad_norm)?;
+        validate_moments(optimizer.beta1, optimizer.beta2, optimizer.epsilon)?;
+        at_least_1("schedule.steps", schedule.steps)?;
+        within("schedule.warmup_fraction", schedule.warmup_fraction, 0.0, 1.0)
+    }
+}
+
+impl Recipe for FinetuneRecipe {
+    fn run_mut(&mut self) -> &mut RunSection {
+        &mut self.run
+    }
+
+    fn micro_batch_tokens_mut(&mut self) -> (&mut Option<u64>, [u64; 2]) {
+        (&mut self.data.micro_batch_tokens, [384, 16_384])
+    }
+
+    fn validate(&self) -> Result<()> {
+        let Self { run, data, optimizer, schedule, squad } = self;
+        run.validate()?;
+        at_least_1("data.global_batch_size", data.global_batch_size)?;
+        at_least_1("data.micro_batch_tokens", data.micro_batch_tokens.unwrap_or(1))?;
+        at_least_1("data.evaluation_batch_tokens", data.evaluation_batch_tokens)?;
+        validate_optimizer(optimizer.learning_rate, optimizer.weight_decay, optimizer.max_grad_norm)?;
+        validate_moments(optimizer.beta1, optimizer.beta2, optimizer.epsilon)?;
+        at_least_1("schedule.epochs", schedule.epochs)?;
+        within("schedule.warmup_fraction", schedule.warmup_fraction, 0.0, 1.0)?;
+        at_least_1("squad.n_best_size", squad.n_best_size as u64)?;
+        at_least_1("squad.max_answer_length", squad.max_answer_length as u64)
+    }
+}
+
+impl RunSection {
+    fn validate(&self) -> Result<()> {
+        at_least_1("run.log_every", self.log_every)?;
+        at_least_1("run.checkpoint_every", self.checkpoint_every)?;
+        at_least_1("run.keep_checkpoints", self.keep_checkpoints as u64)?;
+        at_least_1("run.max_nonfinite_steps", self.max_nonfinite_steps)?;
+        at_least_1("run.threads", self.threads.map_or(1, u64::from))
+    }
+}
+
+impl ModelSection {
+    fn validate(&self) -> Result<()> {
+        for (name, value) in [
+            ("model.hidden_size", self.hidden_size),
+            ("model.num_hidden_layers", self.num_hidden_layers),
+            ("model.num_attention_heads", self.num_attention_heads),
+            ("model.intermediate_size", self.intermediate_size.unwrap_or(1)),
+            ("model.max_position_embeddings", self.max_position_embeddings),
+        ] {
+            at_least_1(name, u64::try_from(value).unwrap_or(0))?;
+        }
+        if self.hidden_size % self.num_attention_heads != 0 {
+            return Err(Error::Invalid(format!(
+                "model.num_attention_heads: expected a divisor of hidden_size {}, found {}",
+                self.hidden_size, self.num_attention_heads
+            )));
+        }
+        within("model.hidden_dropout_prob", self.hidden_dropout_prob, 0.0, 1.0)?;
+        within("model.attention_probs_dropout_prob", self.attention_probs_dropout_prob, 0.0, 1.0)?;
+        within("model.initializer_range", self.initializer_range, 0.0, 10.0)
+    }
+}
+
+fn validate_optimizer(learning_rate: f64, weight_decay: f64, max_grad_norm: f64) -> Result<()> {
+    within("optimizer.learning_rate", learning_rate, 0.0, 1e3)?;
+    within("optimizer.weight_decay", weight_decay, 0.0, 1e3)?;
+    within("optimizer.max_grad_norm", max_grad_norm, f64::MIN_POSITIVE, f64::MAX)
+}
+
+fn validate_moments(beta1: f64, beta2: f64, epsilon: f64) -> Result<()> {
+    const BELOW_1: f64 = 1.0 - f64::EPSILON;
+    within("optimizer.beta1", beta1, 0.0, BELOW_1)?;
+    within("optimizer.beta2", beta2, 0.0, BELOW_1)?;
+    within("optimizer.epsilon", epsilon, f64::MIN_POSITIVE, 1.0)
+}
+
+fn at_least_1(name: &str, value: u64) -> Result<()> {
+    if value == 0 {
+        return Err(Error::Invalid(format!("{name}: expected at least 1, found less")));
+    }
+    Ok(())
+}
+
+fn within(name: &str, value: f64, low: f64, high: f64) -> Result<()> {
+    if !(low..=high).contains(&value) {
+        return Err(Error::Invalid(format!("{name}: expected a number between {low} and {high}, found {value}")));
+    }
+    Ok(())
+}
+
+/// `toml` draws a picture of several lines; people and scripts get one line with its number.
+fn one_line(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    format!("line {line}: {}", error.message().replace('\n', ", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("recipe.toml");
+        std::fs::write(&path, text).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn absent_settings_keep_their_defaults() {
+        let (_dir, path) = write("[schedule]\nsteps = 5\n[model]\nhidden_size = 96\n");
+        let recipe = PretrainRecipe::read(&path).unwrap();
+        let model = recipe.model.as_ref().unwrap();
+        assert_eq!((recipe.schedule.steps, model.hidden_size, model.num_hidden_layers), (5, 96, 12));
+        assert_eq!(recipe.optimizer, LambSection::default());
+        recipe.validate().unwrap();
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_an_error_that_names_the_line() {
+        let (_dir, path) = write("[schedule]\nsteps = 5\nwarmup = 0.1\n");
+        let message = PretrainRecipe::read(&path).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            format!("{}: line 3: unknown field `warmup`, expected `steps` or `warmup_fraction`", path.display())
+        );
+    }
+
+    #[test]
+    fn heads_must_divide_the_width() {
+        let model = ModelSection { num_attention_heads: 7, ..ModelSection::default() };
+        let recipe = PretrainRecipe { model: Some(model), ..PretrainRecipe::default() };
+        assert_eq!(
+            recipe.validate().unwrap_err().to_string(),
+            "model.num_attention_heads: expected a divisor of hidden_size 768, found 7"
+        );
+    }
+
+    #[test]
+    fn a_recipe_survives_its_stored_form() {
+        let mut recipe = PretrainRecipe::default();
+        recipe.optimizer.learning_rate = 0.1 + 0.2;
+        let text = serde_json::to_string(&recipe).unwrap();
+        assert_eq!(serde_json::from_str::<PretrainRecipe>(&text).unwrap(), recipe);
+    }
+}
