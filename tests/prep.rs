@@ -96,7 +96,13 @@ fn every_document_goes_to_exactly_one_part() {
         text.lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
             .filter(|row| !row["next_sentence_label"].as_bool().unwrap())
-            .map(|row| row["tokens"].as_array().unwrap()[1..8].iter().map(|t| t.as_str().unwrap()).collect::<Vec<_>>().join(" "))
+            .map(|row| {
+                row["tokens"].as_array().unwrap()[1..8]
+                    .iter()
+                    .map(|t| t.as_str().unwrap())
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
             .collect()
     };
     let held_out = ids(&text("phase1/held-out"));
@@ -146,7 +152,8 @@ fn inspect_show_and_verify_tell_of_each_kind() {
         assert!(prep(&format!("inspect DIR/{dataset}"), dir).contains(expected), "{dataset}");
         assert!(prep(&format!("show DIR/{dataset}"), dir).contains(row), "{dataset}");
         assert!(prep(&format!("verify DIR/{dataset}"), dir).contains(": whole: "), "{dataset}");
-        let json: serde_json::Value = serde_json::from_str(&prep(&format!("inspect DIR/{dataset} --json"), dir)).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&prep(&format!("inspect DIR/{dataset} --json"), dir)).unwrap();
         assert_eq!(json["rows"], Dataset::open(dir.join(dataset)).unwrap().len());
     }
 }

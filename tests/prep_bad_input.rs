@@ -55,11 +55,8 @@ fn text_that_cannot_be_read() {
 fn a_truncated_bz2_dump() {
     let scene = Scene::new();
     let script = "import bz2, sys; sys.stdout.buffer.write(bz2.compress(open(sys.argv[1], 'rb').read()))";
-    let output = std::process::Command::new("python3")
-        .args(["-c", script])
-        .arg(sample("wiki/miniwiki.xml"))
-        .output()
-        .unwrap();
+    let output =
+        std::process::Command::new("python3").args(["-c", script]).arg(sample("wiki/miniwiki.xml")).output().unwrap();
     assert!(output.status.success());
     scene.file("whole.xml.bz2", &output.stdout);
     let words = ["tokenize", "--wikipedia", "DIR/whole.xml.bz2", "--vocab", "DIR/vocab.txt", "--out", "DIR/whole"];
@@ -157,6 +154,24 @@ fn an_output_that_cannot_be_written() {
     let scene = Scene::new();
     scene.file("file", "in the way");
     scene.refuses("build --corpus DIR/corpus --out DIR/file/phase1", &["DIR/file/phase1"]);
-    // /dev/full refuses every byte; the vocabulary's directory refuses new files.
+
     scene.refuses("build --corpus DIR/corpus --out /proc/cloze", &["/proc/cloze"]);
+}
+
+/// A limit on the size of files stands in for a full disk: the write that goes over it fails half-way, as it would there.
+#[test]
+fn a_disk_that_is_full() {
+    let scene = Scene::new();
+    let program = cloze_prep().get_program().to_owned();
+    let mut limited = std::process::Command::new("bash");
+    limited.args(["-c", "ulimit -f 16; trap '' XFSZ; exec \"$@\"", "limited"]).arg(program);
+    let path = |name: &str| scene.path().join(name).display().to_string();
+    let message =
+        refuse(limited, &["build", "--corpus", &path("corpus"), "--masking", "static", "--out", &path("out")]);
+    assert!(message.contains("out/.building/"), "{message}");
+    assert!(message.contains("File too large"), "{message}");
+    assert!(!scene.path().join("out/manifest.json").exists());
+    // With room again, the same command goes on and ends well.
+    succeed(cloze_prep(), &["build", "--corpus", &path("corpus"), "--masking", "static", "--out", &path("out")]);
+    succeed(cloze_prep(), &["verify", &path("out")]);
 }

@@ -75,10 +75,7 @@ impl InstanceConfig {
 
     /// The knobs of masking.
     pub fn masking_config(&self) -> MaskingConfig {
-        MaskingConfig {
-            masked_lm_prob: self.masked_lm_prob,
-            max_predictions_per_seq: self.max_predictions_per_seq,
-        }
+        MaskingConfig { masked_lm_prob: self.masked_lm_prob, max_predictions_per_seq: self.max_predictions_per_seq }
     }
 
     /// Checks that the values make sense; the error names the knob, what was expected and what was found.

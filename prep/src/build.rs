@@ -87,8 +87,7 @@ fn build_split(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: 
     let documents = corpus.len();
     let name = corpus.dir().canonicalize().unwrap_or_else(|_| corpus.dir().to_owned());
     let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let source =
-        Source { name, format: "corpus".to_owned(), bytes: corpus_bytes, sha256: corpus_sha256, documents };
+    let source = Source { name, format: "corpus".to_owned(), bytes: corpus_bytes, sha256: corpus_sha256, documents };
     Ok(writer.publish(vec![source])?)
 }
 
@@ -175,7 +174,8 @@ impl<'a> InstanceMaker<'a> {
         let row = self.corpus.corpus_row(document.into())?;
         let start = start as usize;
         row.token_ids.slice(start + within.0, start + within.1).ok_or_else(|| {
-            let problem = format!("document {document}: the plan does not fit it; delete the output directory and retry");
+            let problem =
+                format!("document {document}: the plan does not fit it; delete the output directory and retry");
             Error::invalid(self.corpus.dir(), problem)
         })
     }

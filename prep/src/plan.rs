@@ -119,7 +119,8 @@ impl Plan {
             return Err(too_few_documents(corpus, config));
         }
         let num_shards = match config.num_shards {
-            0 => num_instances.div_ceil((num_instances / 128).clamp(*ROWS_PER_SHARD.start(), *ROWS_PER_SHARD.end())) as u32,
+            0 => num_instances.div_ceil((num_instances / 128).clamp(*ROWS_PER_SHARD.start(), *ROWS_PER_SHARD.end()))
+                as u32,
             n => n,
         };
         let plan = Self { dir: dir.to_owned(), totals: Totals { num_instances, num_shards } };
@@ -152,7 +153,8 @@ impl Plan {
         // Positions are distinct by construction, so the right number of them in range is all of them.
         if !rest.is_empty() || planned.len() as u64 != rows.end - rows.start {
             let (expected, found) = (rows.end - rows.start, planned.len());
-            let problem = format!("expected {expected} planned instances, found {found}; delete the directory and retry");
+            let problem =
+                format!("expected {expected} planned instances, found {found}; delete the directory and retry");
             return Err(Error::invalid(path, problem));
         }
         Ok(planned)
@@ -236,7 +238,8 @@ impl Planner<'_> {
         };
         let files: Vec<Mutex<File>> = (0..plan.num_files()).map(create).collect::<Result<_>>()?;
         let deal = Order::keyed(plan.num_instances(), KeyedRng::new(self.config.seed, Purpose::Deal, 0, 0));
-        let first: Vec<u64> = counts.iter().scan(0, |sum, c| Some(std::mem::replace(sum, *sum + c.instances))).collect();
+        let first: Vec<u64> =
+            counts.iter().scan(0, |sum, c| Some(std::mem::replace(sum, *sum + c.instances))).collect();
         let bar = Mutex::new(progress.count("dealing", self.num_tasks()));
         let done = AtomicU64::new(0);
         (0..self.num_tasks()).into_par_iter().try_for_each(|task| {
@@ -304,7 +307,13 @@ impl Planner<'_> {
     }
 
     /// A random place of a random other document of the split: (document, first token, tokens).
-    fn random_segment(&self, document: u64, instance: u64, num_documents: u64, target: usize) -> Result<(u64, u32, u32)> {
+    fn random_segment(
+        &self,
+        document: u64,
+        instance: u64,
+        num_documents: u64,
+        target: usize,
+    ) -> Result<(u64, u32, u32)> {
         let mut rng = KeyedRng::new(self.config.seed, Purpose::RandomNext, instance, 0);
         // Alone in its split, a document is paired with a random place of itself.
         let other = if num_documents < 2 {
@@ -328,8 +337,7 @@ impl Planner<'_> {
 /// Whether `document` belongs to the split of `config`. Depends on the document's number alone, not on the seed: what
 /// phase 1 holds out, phase 2 must not train on.
 fn is_in_split(document: u64, config: &InstanceConfig) -> bool {
-    let held_out = config.held_out > 0.0
-        && KeyedRng::new(0, Purpose::HeldOut, document, 0).unit() < config.held_out;
+    let held_out = config.held_out > 0.0 && KeyedRng::new(0, Purpose::HeldOut, document, 0).unit() < config.held_out;
     held_out == (config.split == Split::HeldOut)
 }
 

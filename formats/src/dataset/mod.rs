@@ -56,9 +56,8 @@ impl Dataset {
             );
             return Err(Error::invalid(dir.join(VOCABULARY), problem));
         }
-        let open = |entry: &ShardEntry| {
-            Shard::open(dir.join(&entry.file), entry, manifest.columns, &manifest.vocabulary)
-        };
+        let open =
+            |entry: &ShardEntry| Shard::open(dir.join(&entry.file), entry, manifest.columns, &manifest.vocabulary);
         let shards = manifest.shards.iter().map(open).collect::<Result<Vec<_>>>()?;
         let mut starts = vec![0];
         for shard in &shards {

@@ -128,11 +128,8 @@ impl Runner<'_> {
 
     fn glue(&mut self, args: &GlueArgs) -> anyhow::Result<()> {
         let vocabulary = self.vocabulary(&args.vocabulary)?;
-        let config = GlueConfig {
-            task: args.task.clone(),
-            max_seq_length: args.max_seq_length,
-            cased: args.vocabulary.cased,
-        };
+        let config =
+            GlueConfig { task: args.task.clone(), max_seq_length: args.max_seq_length, cased: args.vocabulary.cased };
         let splits = glue(&config, &args.dir, &vocabulary, &args.out)?;
         if self.emit_json(&splits)? {
             return Ok(());

@@ -73,7 +73,10 @@ fn lines(f: &Facts) -> Vec<(&'static str, String)> {
     }
     let v = &f.vocabulary;
     let case = if v.cased { "cased" } else { "uncased" };
-    lines.push(("vocabulary", format!("{} tokens, {case}, sha256 {}", thousands(v.num_tokens.into()), short(&v.sha256))));
+    lines.push((
+        "vocabulary",
+        format!("{} tokens, {case}, sha256 {}", thousands(v.num_tokens.into()), short(&v.sha256)),
+    ));
     let columns = f.columns.as_array().into_iter().flatten().filter_map(|c| c.as_str());
     lines.push(("columns", columns.collect::<Vec<_>>().join(", ")));
     lines

@@ -39,7 +39,9 @@ pub fn show(dir: &Path, options: &ShowOptions, out: &mut dyn Write) -> Result<()
     for (i, &index) in rows.iter().enumerate() {
         let row = dataset.row(index)?;
         let written = if options.json {
-            serde_json::to_string(&shower.json(index, &row)).map_err(io::Error::other).and_then(|l| writeln!(out, "{l}"))
+            serde_json::to_string(&shower.json(index, &row))
+                .map_err(io::Error::other)
+                .and_then(|l| writeln!(out, "{l}"))
         } else {
             shower.text(i, index, &row, out)
         };

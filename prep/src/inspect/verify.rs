@@ -34,7 +34,8 @@ pub struct Report {
 /// # Errors
 /// There is no dataset to verify. Damage is not an error but the report.
 pub fn verify(dir: &Path, progress: Progress) -> Result<Report> {
-    let mut report = Report { dataset: dir.display().to_string(), rows: 0, num_shards: 0, bytes: 0, damage: Vec::new() };
+    let mut report =
+        Report { dataset: dir.display().to_string(), rows: 0, num_shards: 0, bytes: 0, damage: Vec::new() };
     let manifest = match Manifest::read(dir) {
         Ok(manifest) => manifest,
         Err(e) => match e.kind() {
