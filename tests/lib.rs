@@ -15,19 +15,27 @@ pub fn sample(path: &str) -> PathBuf {
     root().join("samples").join(path)
 }
 
-/// The program `name` of this workspace, compiled when first asked for in the profile of the tests.
+/// The program `name` of this workspace in the profile of the tests, compiled where it is older than its source.
+///
+/// `cargo test --workspace` has compiled it already; calling cargo again would compile dependencies anew, since their
+/// features differ between the two calls.
 fn program(name: &'static str, cell: &'static OnceLock<PathBuf>) -> &'static Path {
     cell.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(root()).args(["build", "--quiet", "--package", name]);
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        assert!(cargo.status().expect("cargo runs").success(), "{name} compiles");
         // Tests run from target/PROFILE/deps.
         let test = std::env::current_exe().expect("a test has a path");
-        let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps");
-        profile.join(name)
+        let program = test.parent().and_then(Path::parent).expect("target/PROFILE/deps").join(name);
+        let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+        let sources = ["formats/src", "prep/src", "train/src", "train/torch-ext"].map(|dir| root().join(dir));
+        let newest = sources.iter().flat_map(|dir| paths(dir)).filter_map(|path| modified(&path)).max();
+        if modified(&program) < newest {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.current_dir(root()).args(["build", "--quiet", "--package", name]);
+            if !cfg!(debug_assertions) {
+                cargo.arg("--release");
+            }
+            assert!(cargo.status().expect("cargo runs").success(), "{name} compiles");
+        }
+        program
     })
 }
 
@@ -81,19 +89,24 @@ fn text(bytes: &[u8]) -> String {
 
 /// Every file below `dir` with its bytes, by relative path.
 pub fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let read = |path: PathBuf| {
+        let bytes = std::fs::read(&path).expect("a readable file");
+        (path.strip_prefix(dir).expect("below dir").to_owned(), bytes)
+    };
+    let mut found: Vec<_> = paths(dir).into_iter().map(read).collect();
+    found.sort();
+    found
+}
+
+/// The path of every file below `dir`.
+fn paths(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_owned()];
     while let Some(next) = open.pop() {
         for entry in std::fs::read_dir(&next).expect("a directory").map(|e| e.expect("an entry").path()) {
-            if entry.is_dir() {
-                open.push(entry);
-            } else {
-                let bytes = std::fs::read(&entry).expect("a readable file");
-                found.push((entry.strip_prefix(dir).expect("below dir").to_owned(), bytes));
-            }
+            (if entry.is_dir() { &mut open } else { &mut found }).push(entry);
         }
     }
-    found.sort();
     found
 }
 
