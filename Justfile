@@ -1,11 +1,11 @@
 # `just` lists the recipes. A recipe with arguments passes them on; without, it works on samples/.
 
-export CARGO_TERM_PROGRESS_WHEN := "never"
+set positional-arguments := true
 
 prep := "cargo run --quiet --release --package cloze-prep --"
 train := "cargo run --quiet --release --package cloze-train --"
 demo := "python3 samples/demo.py"
-demo_data := "runs/demo/data"
+demo_phase1 := "runs/demo/data/phase1"
 
 [private]
 default:
@@ -29,37 +29,37 @@ demo: build
 # Text to datasets: `just prep tokenize ...`, `just prep build ...`; alone, everything on samples/
 [group('data')]
 prep *arguments:
-    @{{ if arguments == "" { "cargo build --release --package cloze-prep && " + demo + " prep" } else { prep + " " + arguments } }}
+    @if [ $# -eq 0 ]; then cargo build --release --package cloze-prep && {{ demo }} prep; else {{ prep }} "$@"; fi
 
 # What a dataset holds
 [group('data')]
-inspect *dataset=(demo_data / "phase1"):
-    @{{ prep }} inspect {{ dataset }}
+inspect *dataset=demo_phase1:
+    @{{ prep }} inspect "$@"
 
 # Rows of a dataset as text
 [group('data')]
-show *dataset=(demo_data / "phase1"):
-    @{{ prep }} show {{ dataset }}
+show *dataset=demo_phase1:
+    @{{ prep }} show "$@"
 
 # Read all of a dataset and check it
 [group('data')]
-verify *dataset=(demo_data / "phase1"):
-    @{{ prep }} verify {{ dataset }}
+verify *dataset=demo_phase1:
+    @{{ prep }} verify "$@"
 
 # Pre-train: `just pretrain --data phase1 --out runs/p1 ...`; alone, both phases on samples/
 [group('train')]
 pretrain *arguments: setup
-    @{{ if arguments == "" { "just build && " + demo + " pretrain" } else { train + " pretrain " + arguments } }}
+    @if [ $# -eq 0 ]; then just build && {{ demo }} pretrain; else {{ train }} pretrain "$@"; fi
 
 # Fine-tune: `just finetune squad ...`, `just finetune glue ...`; alone, both tasks on samples/
 [group('train')]
 finetune *arguments: setup
-    @{{ if arguments == "" { "just build && " + demo + " finetune" } else { train + " finetune " + arguments } }}
+    @if [ $# -eq 0 ]; then just build && {{ demo }} finetune; else {{ train }} finetune "$@"; fi
 
 # Score a fine-tuned checkpoint: `just evaluate squad ...`, `just evaluate glue ...`
 [group('train')]
 evaluate *arguments: setup
-    @{{ train }} evaluate {{ arguments }}
+    @{{ train }} evaluate "$@"
 
 # The same on a machine with an NVIDIA GPU: BERT-base sizes for a few steps, to see that it runs there
 [group('train')]
