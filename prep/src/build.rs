@@ -88,7 +88,7 @@ fn build_split(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: 
     let name = corpus.dir().canonicalize().unwrap_or_else(|_| corpus.dir().to_owned());
     let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let source = Source { name, format: "corpus".to_owned(), bytes: corpus_bytes, sha256: corpus_sha256, documents };
-    Ok(writer.publish(vec![source])?)
+    writer.publish(vec![source])
 }
 
 fn materialise_missing(

@@ -43,7 +43,7 @@ pub fn verify(dir: &Path, progress: Progress) -> Result<Report> {
                 report.damage.push(e.to_string());
                 return Ok(report);
             }
-            _ => return Err(e.into()),
+            _ => return Err(e),
         },
     };
     report.num_shards = manifest.shards.len();
