@@ -89,7 +89,7 @@ fn every_document_goes_to_exactly_one_part() {
     // A rare word that only one document has is in the same part in both phases.
     let text = |part: &str| prep(&format!("show DIR/{part} -n 100000 --json"), dir);
     for (train, held_out) in [("phase1", "phase1/held-out"), ("phase2", "phase2/held-out")] {
-        assert!(Dataset::open(dir.join(held_out)).unwrap().len() > 0);
+        assert!(!Dataset::open(dir.join(held_out)).unwrap().is_empty());
         assert!(Dataset::open(dir.join(train)).unwrap().len() > Dataset::open(dir.join(held_out)).unwrap().len());
     }
     let ids = |text: &str| -> std::collections::HashSet<String> {
