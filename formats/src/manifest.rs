@@ -168,7 +168,7 @@ impl Manifest {
         let path = dir.join(MANIFEST);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(no_manifest(dir)),
+            Err(_) if !path.exists() => return Err(no_manifest(dir)),
             Err(e) => return Err(Error::new(&path, e)),
         };
         let syntax = |e: serde_json::Error| Error::new(&path, ErrorKind::ManifestSyntax(e.to_string()));
@@ -244,7 +244,8 @@ impl Manifest {
 /// Why there is no manifest, as far as can be seen.
 fn no_manifest(dir: &Path) -> Error {
     if !dir.is_dir() {
-        return Error::new(dir, std::io::Error::from(std::io::ErrorKind::NotFound));
+        let found = if dir.exists() { "a file" } else { "nothing by that name" };
+        return Error::invalid(dir, format!("expected a dataset directory, found {found}; make one with `cloze-prep`"));
     }
     let hint = if dir.join(crate::dataset::WORK_DIR).is_dir() {
         "; a run that makes it was interrupted: run the same command again to resume it"

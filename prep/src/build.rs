@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use cloze_formats::checksum::sha256_file;
 use cloze_formats::config::{InstanceConfig, MaskingMode, Split};
-use cloze_formats::dataset::refuse_finished;
+use cloze_formats::dataset::{refuse_finished, remove_leftovers};
 use cloze_formats::manifest::{MANIFEST, Source};
 use cloze_formats::masking::Masker;
 use cloze_formats::rng::{KeyedRng, Purpose};
@@ -63,7 +63,11 @@ fn finished_before(corpus: &Dataset, config: &InstanceConfig, dir: &Path) -> Res
     let theirs = theirs.map(|c| InstanceConfig { num_shards: config.num_shards, ..c });
     let (corpus_sha256, _) = sha256_file(corpus.dir().join(MANIFEST))?;
     let same = theirs.as_ref() == Some(config) && manifest.sources.first().is_some_and(|s| s.sha256 == corpus_sha256);
-    Ok(same.then_some(manifest))
+    if !same {
+        return Ok(None);
+    }
+    remove_leftovers(dir)?;
+    Ok(Some(manifest))
 }
 
 fn build_split(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: Progress) -> Result<Manifest> {

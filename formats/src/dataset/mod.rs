@@ -8,7 +8,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 pub(crate) use check::check_row;
-pub use writer::{DatasetSpec, DatasetWriter, FinishedShard, WORK_DIR, refuse_finished};
+pub use writer::{DatasetSpec, DatasetWriter, FinishedShard, WORK_DIR, refuse_finished, remove_leftovers};
 
 use crate::checksum::sha256_file;
 use crate::error::{Error, ErrorKind, Result};

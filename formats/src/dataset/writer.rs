@@ -230,9 +230,14 @@ pub fn refuse_finished(dir: &Path) -> Result<()> {
     if !dir.join(MANIFEST).exists() {
         return Ok(());
     }
-    // A run that was killed right after it published its manifest leaves its journal, which nobody needs now.
-    let _ = fs::remove_dir_all(dir.join(WORK_DIR));
+    remove_leftovers(dir)?;
     Err(Error::invalid(dir, "a finished dataset is here already; delete it or choose another directory"))
+}
+
+/// Removes the journal that a run leaves in the finished dataset `dir` when it is killed right after publishing the manifest.
+pub fn remove_leftovers(dir: &Path) -> Result<()> {
+    let work = dir.join(WORK_DIR);
+    if work.exists() { fs::remove_dir_all(&work).at(work) } else { Ok(()) }
 }
 
 /// Which part of the specification differs.

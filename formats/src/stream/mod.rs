@@ -148,7 +148,8 @@ impl<G: Gather> Stream<G> {
     /// (row, epoch) of each instance of the global batch at `cursor`, and the cursor after it.
     fn deal(&self, mut cursor: Cursor) -> (Vec<(u64, u64)>, Cursor) {
         let num_rows = self.num_rows();
-        let mut rows = Vec::with_capacity(self.config.global_batch_size as usize);
+        // Not the batch size as capacity: an evaluation may ask for "all" with an astronomic number.
+        let mut rows = Vec::new();
         let mut order = Order::new(num_rows, self.config.seed, cursor.epoch);
         while (rows.len() as u64) < self.config.global_batch_size && !self.is_done(cursor) {
             let row = if self.config.shuffle { order.at(cursor.offset) } else { cursor.offset };
