@@ -16,13 +16,15 @@ fn summary(run: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(run.join("summary.json")).unwrap()).unwrap()
 }
 
-const RECIPE: &str = "
+const MODEL: &str = "
 [model]
 hidden_size = 32
 num_hidden_layers = 1
 num_attention_heads = 2
 max_position_embeddings = 128
+";
 
+const REST: &str = "
 [data]
 global_batch_size = 16
 
@@ -42,15 +44,17 @@ fn text_becomes_a_pretrained_fine_tuned_and_scored_model() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     prepare_samples(dir);
-    std::fs::write(dir.join("recipe.toml"), RECIPE).unwrap();
+    std::fs::write(dir.join("phase1.toml"), format!("{MODEL}{REST}")).unwrap();
+    // Phase 2 takes the model's shape from the checkpoint.
+    std::fs::write(dir.join("phase2.toml"), REST).unwrap();
     let prep = |line: &str| succeed(cloze_prep(), &words(line, dir));
     let train = |line: &str| succeed(cloze_train(), &words(line, dir));
     prep("build --corpus DIR/corpus --held-out 0.1 --out DIR/phase1");
     prep("build --corpus DIR/corpus --max-seq-length 96 --masking static --seed 2 --out DIR/phase2");
     prep("squad --input SAMPLES/squad/dev.json --vocab DIR/vocab.txt --max-seq-length 128 --out DIR/squad");
     prep("glue --task sst-2 --dir SAMPLES/glue/SST-2 --vocab DIR/vocab.txt --out DIR/glue");
-    train("pretrain --recipe DIR/recipe.toml --data DIR/phase1 --out DIR/p1");
-    train("pretrain --recipe DIR/recipe.toml --data DIR/phase2 --init DIR/p1 --out DIR/p2");
+    train("pretrain --recipe DIR/phase1.toml --data DIR/phase1 --out DIR/p1");
+    train("pretrain --recipe DIR/phase2.toml --data DIR/phase2 --init DIR/p1 --out DIR/p2");
     let one = summary(&dir.join("p1"));
     let (first, last) = (&one["masked_lm_loss"]["first"], &one["masked_lm_loss"]["last"]);
     assert!(last.as_f64().unwrap() < first.as_f64().unwrap() - 0.5, "the loss falls: {one}");
