@@ -184,3 +184,18 @@ fn verify_ends_with_exit_code_1_and_names_every_damaged_shard() {
     assert!(!text.contains("shard-00001"), "{text}");
     assert!(text.ends_with("2 problems\n"), "{text}");
 }
+
+#[test]
+fn splits_of_a_glue_task_that_are_made_already_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    prepare_samples(dir);
+    let glue =
+        format!("glue --task sst-2 --dir {} --vocab DIR/vocab.txt --out DIR/glue", sample("glue/SST-2").display());
+    prep(&glue, dir);
+    let whole = files(&dir.join("glue"));
+    std::fs::remove_dir_all(dir.join("glue/dev")).unwrap();
+    prep(&glue, dir);
+    assert!(files(&dir.join("glue")) == whole);
+    refuse(cloze_prep(), &words(&glue, dir));
+}

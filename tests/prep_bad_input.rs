@@ -109,7 +109,9 @@ fn knobs_out_of_range() {
     scene.refuses(&format!("{build} --dupe-factor 0"), &["dupe_factor: expected at least 1, found 0"]);
     scene.refuses(&format!("{build} --max-seq-length 4"), &["max_seq_length: expected at least 5, found 4"]);
     scene.refuses(&format!("{build} --held-out 1.5"), &["held_out: expected 0 to below 1, found 1.5"]);
-    scene.refuses(&format!("{build} --held-out 0.0001"), &["expected at least one held-out document"]);
+    scene.refuses(&format!("{build} --held-out 0.0001"), &["expected documents on both sides of --held-out 0.0001"]);
+    scene.refuses(&format!("{build} --masked-lm-prob 0"), &["masked_lm_prob: expected more than 0, found 0"]);
+    scene.refuses(&format!("{build} --num-shards 100000"), &["num_shards: expected at most one per instance"]);
 }
 
 #[test]
@@ -118,6 +120,30 @@ fn a_finished_dataset_is_left_alone() {
     let before = fs::read(scene.path().join("corpus/manifest.json")).unwrap();
     scene.refuses("build --corpus DIR/corpus --out DIR/corpus", &["a finished dataset is here already"]);
     assert_eq!(fs::read(scene.path().join("corpus/manifest.json")).unwrap(), before);
+}
+
+#[test]
+fn held_out_documents_never_end_up_in_a_dataset_that_holds_none_out() {
+    let scene = Scene::new();
+    // What a run that holds documents out leaves when it is killed half-way.
+    let path = |name: &str| scene.path().join(name).display().to_string();
+    let call = ["build", "--corpus", &path("corpus"), "--held-out", "0.2", "--out", &path("whole")];
+    succeed(cloze_prep(), &call);
+    fs::create_dir(scene.path().join("out")).unwrap();
+    fs::rename(scene.path().join("whole/held-out"), scene.path().join("out/held-out")).unwrap();
+    scene.refuses("build --corpus DIR/corpus --out DIR/out", &["an interrupted run here held documents out"]);
+    scene.refuses("build --corpus DIR/corpus --held-out 0.3 --out DIR/out", &["out/held-out: a finished dataset"]);
+    let call = ["build", "--corpus", &path("corpus"), "--held-out", "0.2", "--out", &path("out")];
+    succeed(cloze_prep(), &call);
+}
+
+#[test]
+fn a_vocabulary_that_is_there_is_not_replaced() {
+    let scene = Scene::new();
+    let before = fs::read(scene.path().join("vocab.txt")).unwrap();
+    let book = sample("books/on_mending.txt").display().to_string();
+    scene.refuses(&format!("vocab --text {book} --vocab-size 500 --out DIR/vocab.txt"), &["there is something here"]);
+    assert_eq!(fs::read(scene.path().join("vocab.txt")).unwrap(), before);
 }
 
 #[test]

@@ -32,11 +32,11 @@ global_batch_size = 16
 learning_rate = 0.01
 
 [schedule]
-steps = 30
+steps = 100
 warmup_fraction = 0.2
 
 [run]
-log_every = 5
+log_every = 10
 ";
 
 #[test]

@@ -80,8 +80,8 @@ impl InstanceConfig {
 
     /// Checks that the values make sense; the error names the knob, what was expected and what was found.
     pub fn validate(&self) -> Result<(), String> {
-        let probability = |name: &str, p: f64, least: f64| {
-            (p >= least && p < 1.0).then_some(()).ok_or(format!("{name}: expected {least} to below 1, found {p}"))
+        let probability = |name: &str, p: f64| {
+            (0.0..1.0).contains(&p).then_some(()).ok_or(format!("{name}: expected 0 to below 1, found {p}"))
         };
         // Two tokens of text and three special ones are the shortest pair.
         if self.max_seq_length < 5 {
@@ -94,9 +94,12 @@ impl InstanceConfig {
         if self.dupe_factor == 0 {
             return Err("dupe_factor: expected at least 1, found 0".to_owned());
         }
-        probability("short_seq_prob", self.short_seq_prob, 0.0)?;
-        probability("masked_lm_prob", self.masked_lm_prob, f64::MIN_POSITIVE)?;
-        probability("held_out", self.held_out, 0.0)
+        if self.masked_lm_prob <= 0.0 {
+            return Err(format!("masked_lm_prob: expected more than 0, found {}", self.masked_lm_prob));
+        }
+        probability("masked_lm_prob", self.masked_lm_prob)?;
+        probability("short_seq_prob", self.short_seq_prob)?;
+        probability("held_out", self.held_out)
     }
 }
 

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::pairs::truncate_pair;
-use crate::plan::{Plan, Planned};
+use crate::plan::{Plan, Planned, is_in_split};
 use crate::progress::Progress;
 use crate::tokenize::WRITER;
 
@@ -36,6 +36,7 @@ pub fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: Pr
         return Err(Error::invalid(corpus.dir(), problem));
     }
     refuse_finished(out)?;
+    check_split(corpus, config, out)?;
     // The held-out part first: its manifest must not be missing from a dataset that looks finished.
     let mut manifests = Vec::new();
     if config.held_out > 0.0 {
@@ -53,6 +54,31 @@ pub fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: Pr
 /// Name of the held-out part within a pretrain dataset.
 pub const HELD_OUT: &str = "held-out";
 
+/// Both parts need documents, and a held-out part of another run must not end up inside a dataset that holds out nothing.
+fn check_split(corpus: &Dataset, config: &InstanceConfig, out: &Path) -> Result<()> {
+    let dir = out.join(HELD_OUT);
+    if config.held_out == 0.0 && dir.exists() {
+        let problem =
+            "an interrupted run here held documents out; repeat that run to resume it, or delete the directory";
+        return Err(Error::invalid(out, problem));
+    }
+    let n = corpus.len();
+    if n == 0 {
+        return Err(Error::invalid(corpus.dir(), "expected documents, found none; tokenize more text"));
+    }
+    let held_out = InstanceConfig { split: Split::HeldOut, ..config.clone() };
+    let num_held_out = (0..n).filter(|&document| is_in_split(document, &held_out)).count() as u64;
+    if config.held_out > 0.0 && (num_held_out == 0 || num_held_out == n) {
+        let share = config.held_out;
+        let problem = format!(
+            "expected documents on both sides of --held-out {share}, found {num_held_out} of {n} held out; \
+             take another share or tokenize more text"
+        );
+        return Err(Error::invalid(corpus.dir(), problem));
+    }
+    Ok(())
+}
+
 /// The held-out part that an interrupted run of the same corpus and configuration has finished.
 fn finished_before(corpus: &Dataset, config: &InstanceConfig, dir: &Path) -> Result<Option<Manifest>> {
     if !dir.join(MANIFEST).exists() {
@@ -60,7 +86,11 @@ fn finished_before(corpus: &Dataset, config: &InstanceConfig, dir: &Path) -> Res
     }
     let manifest = Manifest::read(dir)?;
     let theirs: Option<InstanceConfig> = serde_json::from_value(manifest.configuration.clone()).ok();
-    let theirs = theirs.map(|c| InstanceConfig { num_shards: config.num_shards, ..c });
+    let resolved = |c: InstanceConfig| match config.num_shards {
+        0 => InstanceConfig { num_shards: 0, ..c },
+        _ => c,
+    };
+    let theirs = theirs.map(resolved);
     let (corpus_sha256, _) = sha256_file(corpus.dir().join(MANIFEST))?;
     let same = theirs.as_ref() == Some(config) && manifest.sources.first().is_some_and(|s| s.sha256 == corpus_sha256);
     if !same {

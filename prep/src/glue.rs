@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cloze_formats::dataset::refuse_finished;
-use cloze_formats::manifest::VocabularyInfo;
+use cloze_formats::manifest::{MANIFEST, VocabularyInfo};
 use cloze_formats::schema::Layout;
-use cloze_formats::{DatasetSpec, DatasetWriter, GlueRow, Kind, Vocabulary};
+use cloze_formats::statistics::Statistics;
+use cloze_formats::{DatasetSpec, DatasetWriter, GlueRow, Kind, Manifest, Vocabulary};
 use serde::{Deserialize, Serialize};
 
 use crate::error::AtPath;
-use crate::tokenize::{WRITER, describe_input, source_entry};
+use crate::tokenize::{Input, WRITER, describe_input, source_entry};
 use crate::wordpiece::{Encoder, WordPiece};
 use crate::{Error, Result};
 
@@ -97,9 +98,12 @@ pub fn glue(config: &GlueConfig, dir: &Path, vocabulary: &Vocabulary, out: &Path
     for split in SPLITS {
         let path = dir.join(format!("{split}.tsv"));
         if path.exists() {
-            refuse_finished(&out.join(split))?;
             splits.push((split, read_examples(task, split, &path)?, path));
         }
+    }
+    // An interrupted run may have finished some of them; if it finished all, there is nothing to do and something to lose.
+    if splits.iter().all(|(split, ..)| out.join(split).join(MANIFEST).exists()) {
+        splits.iter().try_for_each(|(split, ..)| refuse_finished(&out.join(split)))?;
     }
     if splits.is_empty() {
         // Names the directory itself if that is what is missing.
@@ -175,6 +179,18 @@ fn parse_row(task: &Task, columns: &[&str], line: &str, row: usize) -> Result<Ex
     Ok(example)
 }
 
+/// The split that an interrupted run has made of the same file in the same way.
+fn finished_before(dataset: &Path, spec: &DatasetSpec, input: &Input) -> Result<Option<Manifest>> {
+    if !dataset.join(MANIFEST).exists() {
+        return Ok(None);
+    }
+    let manifest = Manifest::read(dataset)?;
+    let same = manifest.configuration == spec.configuration
+        && manifest.vocabulary == spec.vocabulary
+        && manifest.sources.first().is_some_and(|source| source.sha256 == input.sha256);
+    if same { Ok(Some(manifest)) } else { refuse_finished(dataset).map(|()| None) }
+}
+
 fn write_split(
     config: &GlueConfig,
     split: &'static str,
@@ -194,6 +210,10 @@ fn write_split(
         inputs: serde_json::json!([input]),
     };
     let dataset = out.join(split);
+    if let Some(manifest) = finished_before(&dataset, &spec, &input)? {
+        let Statistics { rows, tokens, unknown_tokens, .. } = manifest.statistics;
+        return Ok(SplitSummary { split, dataset, examples: rows, tokens, unknown_tokens, truncated: 0 });
+    }
     let writer = DatasetWriter::create(&dataset, spec, vocabulary)?;
     let mut shard = writer.shard(0)?;
     let special = vocabulary.special();

@@ -19,7 +19,9 @@ fn main() -> ExitCode {
         // Whoever reads our output has seen enough.
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e}");
+            // The library names the path of every failure; a bare one is that of writing the result.
+            let place = if e.is::<io::Error>() { "standard output: " } else { "" };
+            eprintln!("error: {place}{e}");
             ExitCode::from(2)
         }
     }

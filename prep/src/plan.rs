@@ -115,8 +115,9 @@ impl Plan {
         let counts = planner.count(progress)?;
         let num_instances: u64 = counts.iter().map(|c| c.instances).sum();
         let num_documents: u64 = counts.iter().map(|c| c.documents).sum::<u64>() / u64::from(config.dupe_factor);
-        if num_instances == 0 {
-            return Err(too_few_documents(corpus, config));
+        if u64::from(config.num_shards) > num_instances {
+            let (found, what) = (config.num_shards, "num_shards: expected at most one per instance");
+            return Err(Error::invalid(corpus.dir(), format!("{what} ({num_instances}), found {found}")));
         }
         let num_shards = match config.num_shards {
             0 => num_instances.div_ceil((num_instances / 128).clamp(*ROWS_PER_SHARD.start(), *ROWS_PER_SHARD.end()))
@@ -336,20 +337,9 @@ impl Planner<'_> {
 
 /// Whether `document` belongs to the split of `config`. Depends on the document's number alone, not on the seed: what
 /// phase 1 holds out, phase 2 must not train on.
-fn is_in_split(document: u64, config: &InstanceConfig) -> bool {
+pub fn is_in_split(document: u64, config: &InstanceConfig) -> bool {
     let held_out = config.held_out > 0.0 && KeyedRng::new(0, Purpose::HeldOut, document, 0).unit() < config.held_out;
     held_out == (config.split == Split::HeldOut)
-}
-
-fn too_few_documents(corpus: &Dataset, config: &InstanceConfig) -> Error {
-    let (n, share) = (corpus.len(), config.held_out);
-    let problem = match config.split {
-        Split::Train => format!("expected documents to make instances of, found {n}; tokenize more text"),
-        Split::HeldOut => format!(
-            "expected at least one held-out document, found none among {n} at --held-out {share}; hold out a larger share"
-        ),
-    };
-    Error::invalid(corpus.dir(), problem)
 }
 
 #[cfg(test)]

@@ -67,6 +67,10 @@ pub fn vocab(config: &VocabConfig, sources: &[SourceFile], out: &Path, progress:
     if config.limit_alphabet == 0 {
         return Err(Error::invalid(out, "expected an alphabet of at least 1 character, found a limit of 0"));
     }
+    // Datasets and checkpoints are tied to a vocabulary by its hash: replacing one would orphan them.
+    if out.exists() {
+        return Err(Error::invalid(out, "there is something here already; delete it or choose another name"));
+    }
     let (chunks, documents) = count_chunks(sources, progress)?;
     let words = words_of(chunks, config.cased);
     if words.is_empty() {

@@ -130,6 +130,20 @@ fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
+fn a_finished_shard_that_is_damaged_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = DatasetWriter::create(dir.path(), spec(Kind::Pretrain, false), &vocabulary()).unwrap();
+    write_shard(&writer, 0, 100, false);
+    write_shard(&writer, 1, 100, false);
+    let path = writer.work_dir().join("shard-00000.arrow");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(writer.finished().unwrap().keys().copied().collect::<Vec<_>>(), [1]);
+}
+
+#[test]
 fn an_interrupted_run_is_not_resumed_with_another_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let writer = DatasetWriter::create(dir.path(), spec(Kind::Pretrain, false), &vocabulary()).unwrap();

@@ -12,7 +12,7 @@ use crate::durable;
 use crate::error::{AtPath, Error, ErrorKind, Result};
 use crate::manifest::{FORMAT_VERSION, FileEntry, Kind, MANIFEST, Manifest, ShardEntry, Source, VocabularyInfo};
 use crate::schema::Layout;
-use crate::shard::ShardWriter;
+use crate::shard::{Shard, ShardWriter};
 use crate::statistics::Statistics;
 use crate::vocabulary::Vocabulary;
 
@@ -90,24 +90,33 @@ impl DatasetWriter {
         self.dir.join(WORK_DIR)
     }
 
-    /// Shards that an interrupted run (or this one) has finished, by number.
+    /// Shards that an interrupted run (or this one) has finished, by number; each one's checksums are compared, and a
+    /// damaged one counts as not finished.
     pub fn finished(&self) -> Result<BTreeMap<u32, FinishedShard>> {
-        let mut finished = BTreeMap::new();
+        let mut finished = self.journal()?;
+        finished.retain(|&index, shard| self.locate(index).is_some_and(|path| self.is_whole(&path, shard)));
+        Ok(finished)
+    }
+
+    fn is_whole(&self, path: &Path, shard: &FinishedShard) -> bool {
+        Shard::open(path, &shard.entry, self.spec.layout, &self.spec.vocabulary)
+            .is_ok_and(|s| s.check_batches().is_ok())
+    }
+
+    /// What the journal says; entries that cannot be read are left out, their shards will be made again.
+    fn journal(&self) -> Result<BTreeMap<u32, FinishedShard>> {
+        let mut journal = BTreeMap::new();
         let work = self.work_dir();
         for entry in fs::read_dir(&work).at(&work)? {
             let name = entry.at(&work)?.file_name().to_string_lossy().into_owned();
             let number = name.strip_prefix("shard-").and_then(|s| s.strip_suffix(".json"));
             let Some(index) = number.and_then(|n| n.parse::<u32>().ok()) else { continue };
             let path = work.join(&name);
-            let shard: FinishedShard =
-                serde_json::from_slice(&fs::read(&path).at(&path)?).map_err(std::io::Error::other).at(&path)?;
-            // A shard may be renamed to its final name already if the interruption came while publishing.
-            let size = self.locate(index).and_then(|p| fs::metadata(p).ok()).map(|m| m.len());
-            if size == Some(shard.entry.bytes) {
-                finished.insert(index, shard);
+            if let Ok(shard) = serde_json::from_slice::<FinishedShard>(&fs::read(&path).at(&path)?) {
+                journal.insert(index, shard);
             }
         }
-        Ok(finished)
+        Ok(journal)
     }
 
     /// Starts shard number `index`.
@@ -138,7 +147,7 @@ impl DatasetWriter {
     /// # Errors
     /// A shard below the highest number is missing, or a file operation fails; what is finished stays for a resume.
     pub fn publish(self, sources: Vec<Source>) -> Result<Manifest> {
-        let finished = self.finished()?;
+        let finished = self.journal()?;
         let count = finished.len() as u32;
         let mut statistics = Statistics::default();
         let mut shards = Vec::with_capacity(finished.len());
@@ -147,6 +156,7 @@ impl DatasetWriter {
                 return Err(Error::invalid(&self.dir, format!("shard {expected} is missing; run the command again")));
             }
             let name = format!("shard-{index:05}-of-{count:05}.arrow");
+            // It may bear its final name already if an interruption came just here.
             if let Some(path) = self.locate(index) {
                 fs::rename(&path, self.dir.join(&name)).at(path)?;
             }

@@ -97,6 +97,19 @@ impl Shard {
         Ok(columns.row_length(i))
     }
 
+    /// Compares the checksum of every record batch, without decoding any.
+    pub fn check_batches(&self) -> Result<()> {
+        (0..self.entry.batches.len()).try_for_each(|index| self.check_batch(index).map(drop))
+    }
+
+    /// The bytes of a record batch, once its checksum was compared.
+    fn check_batch(&self, index: usize) -> Result<Buffer> {
+        let entry = &self.entry.batches[index];
+        let bytes = self.map.slice_with_length(entry.offset as usize, entry.bytes as usize);
+        check(&self.path, &format!("record batch {index}"), entry.crc32c, &bytes)?;
+        Ok(bytes)
+    }
+
     #[inline]
     fn locate(&self, index: u64) -> Result<(&Columns, usize)> {
         assert!(index < self.entry.rows, "row {index} of a shard of {}", self.entry.rows);
@@ -112,8 +125,7 @@ impl Shard {
     #[cold]
     fn first_touch(&self, index: usize) -> Result<&Columns> {
         let entry = &self.entry.batches[index];
-        let bytes = self.map.slice_with_length(entry.offset as usize, entry.bytes as usize);
-        check(&self.path, &format!("record batch {index}"), entry.crc32c, &bytes)?;
+        let bytes = self.check_batch(index)?;
         let decoder = FileDecoder::new(self.schema.clone(), self.version).with_require_alignment(true);
         let batch = decoder.read_record_batch(&self.blocks[index], &bytes).at(&self.path)?;
         let batch = batch.ok_or_else(|| {

@@ -26,12 +26,12 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// Threads to use; 0 for one per core. Results do not depend on it.
-    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
-    pub threads: usize,
+    #[arg(long, global = true, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub threads: u16,
     /// No progress bars and no warnings.
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Results as JSON on standard output.
+    /// Results as JSON on standard output; `show` writes one object per row.
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -49,7 +49,7 @@ pub enum Command {
     Glue(GlueArgs),
     /// Learn a WordPiece vocabulary from text.
     Vocab(VocabArgs),
-    /// What a dataset holds: counts, lengths, masks, configuration, sources.
+    /// What a dataset holds by its manifest: counts, lengths, masks, configuration, sources.
     Inspect(DatasetArgs),
     /// Rows of a dataset as text; masks are marked and say what they hide.
     Show(ShowArgs),

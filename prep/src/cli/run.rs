@@ -40,7 +40,7 @@ struct Runner<'a> {
 /// # Errors
 /// Bad input; the message says what was expected, what was found and what to do.
 pub fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
-    rayon::ThreadPoolBuilder::new().num_threads(cli.threads).build_global().context("cannot start threads")?;
+    rayon::ThreadPoolBuilder::new().num_threads(cli.threads.into()).build_global().context("cannot start threads")?;
     let mut context = Runner { json: cli.json, quiet: cli.quiet, progress: Progress::new(cli.quiet), out };
     match &cli.command {
         Command::Tokenize(args) => context.tokenize(args)?,

@@ -57,7 +57,7 @@ fn expand_glob(pattern: &Path) -> Result<Vec<PathBuf>> {
     let text =
         pattern.to_str().ok_or_else(|| Error::invalid(pattern, "no such file (and not UTF-8, so no pattern)"))?;
     if !text.contains(['*', '?', '[']) {
-        return Err(std::io::Error::from(std::io::ErrorKind::NotFound)).at(pattern);
+        return Err(Error::invalid(pattern, "expected a file or folder, found nothing by that name; check the path"));
     }
     let matches = glob::glob(text).map_err(|e| Error::invalid(pattern, format!("malformed file pattern: {e}")))?;
     let mut files = Vec::new();

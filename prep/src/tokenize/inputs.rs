@@ -6,7 +6,7 @@ use cloze_formats::checksum::sha256_file;
 use cloze_formats::manifest::Source;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::error::{AtPath, Error, Result};
 
 /// Program and version, as manifests name their writer.
 pub const WRITER: &str = concat!("cloze-prep ", env!("CARGO_PKG_VERSION"));
@@ -26,6 +26,13 @@ pub struct Input {
 
 /// Reads `path` through once for its size and hash.
 pub fn describe_input(path: &Path, format: &str) -> Result<Input> {
+    // It is read twice, here and for its content: a pipe would be empty the second time.
+    if !path.metadata().at(path)?.is_file() {
+        return Err(Error::invalid(
+            path,
+            "expected a regular file, found something else; write the text to a file first",
+        ));
+    }
     let (sha256, bytes) = sha256_file(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Input { name, format: format.to_owned(), bytes, sha256 })
