@@ -108,7 +108,10 @@ mod tests {
     fn what_is_not_there_is_an_error() {
         let dir = tree();
         let message = |p: &str| expand(SourceKind::Text, &[dir.path().join(p)]).unwrap_err().to_string();
-        assert!(message("none.txt").ends_with("none.txt: entity not found"));
+        assert!(
+            message("none.txt")
+                .ends_with("none.txt: expected a file or folder, found nothing by that name; check the path")
+        );
         assert!(message("*.zip").ends_with("expected at least one file to match this pattern, found none"));
         assert!(message("***").contains("malformed file pattern"));
         std::fs::create_dir(dir.path().join("empty")).unwrap();
