@@ -40,6 +40,19 @@ impl<'de> Deserialize<'de> for Crc32c {
     }
 }
 
+/// crc32c of JSON text, indented, with the eight digits of its first `"checksum"` replaced by zeros.
+///
+/// So a file can hold its own checksum: it is written with zeros first.
+pub fn self_checksum(mut text: Vec<u8>) -> Crc32c {
+    const KEY: &[u8] = b"\"checksum\": \"";
+    if let Some(at) = text.windows(KEY.len()).position(|w| w == KEY) {
+        let start = at + KEY.len();
+        let end = (start + 8).min(text.len());
+        text[start..end].fill(b'0');
+    }
+    Crc32c::of(&text)
+}
+
 /// Counts and checksums what passes through to `inner`.
 #[derive(Debug)]
 pub struct ChecksumWriter<W> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checksum::Crc32c;
+use crate::checksum::{Crc32c, self_checksum};
 use crate::durable;
 use crate::error::{AtPath, Error, ErrorKind, Result};
 use crate::schema::Layout;
@@ -183,7 +183,7 @@ impl Manifest {
             return Err(Error::new(&path, kind));
         }
         let manifest: Self = serde_json::from_value(value).map_err(syntax)?;
-        let found = checksum_of(bytes);
+        let found = self_checksum(bytes);
         if found != manifest.checksum {
             let kind =
                 ErrorKind::ManifestChecksum { expected: manifest.checksum.to_string(), found: found.to_string() };
@@ -198,7 +198,7 @@ impl Manifest {
         let path = dir.join(MANIFEST);
         self.checksum = Crc32c(0);
         let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other).at(&path)? + "\n";
-        self.checksum = checksum_of(text.clone().into_bytes());
+        self.checksum = self_checksum(text.clone().into_bytes());
         let text = text.replacen("\"00000000\"", &format!("\"{}\"", self.checksum), 1);
         durable::write(path, text.as_bytes())
     }
@@ -253,15 +253,4 @@ fn no_manifest(dir: &Path) -> Error {
         "; make one with `cloze-prep`"
     };
     Error::new(dir, ErrorKind::NoManifest { hint })
-}
-
-/// crc32c of a manifest's bytes with the digits of its checksum replaced by zeros.
-fn checksum_of(mut bytes: Vec<u8>) -> Crc32c {
-    const KEY: &[u8] = b"\"checksum\": \"";
-    if let Some(at) = bytes.windows(KEY.len()).position(|w| w == KEY) {
-        let start = at + KEY.len();
-        let end = (start + 8).min(bytes.len());
-        bytes[start..end].fill(b'0');
-    }
-    Crc32c::of(&bytes)
 }

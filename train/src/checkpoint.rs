@@ -2,14 +2,14 @@
 //!
 //! `RUN/checkpoints/step-00000100/` holds `model.safetensors`, `config.json`, `vocab.txt` and `tokenizer_config.json` (what
 //! `transformers` opens), `optimizer.safetensors` (moments and the state of torch's generator) and `state.json`, written
-//! last, with the SHA-256 of every other file. A checkpoint is written under a hidden name, synced and renamed, so that
-//! one that is there is whole; should a disk damage it, the one before is used.
+//! last, with the SHA-256 of every other file and a checksum of itself. A checkpoint is written under a hidden name, synced
+//! and renamed, so that one that is there is whole; should a disk damage it, the one before is used.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cloze_formats::checksum::sha256_file;
+use cloze_formats::checksum::{Crc32c, self_checksum, sha256_file};
 use cloze_formats::durable;
 use cloze_formats::manifest::VocabularyInfo;
 use cloze_formats::stream::Cursor;
@@ -84,6 +84,8 @@ pub struct DataIdentity {
 /// `state.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
+    /// crc32c of the file with these eight digits as zeros.
+    pub checksum: Crc32c,
     /// Always `cloze-checkpoint`.
     pub format: String,
     /// Version of this layout.
@@ -122,29 +124,88 @@ pub struct Snapshot<'a> {
     pub vocabulary: &'a [u8],
 }
 
-/// Publishes a checkpoint in the run directory `run` and removes all but the newest `keep`. Returns its directory.
+/// Publishes a checkpoint in the run directory `run`. Returns its directory.
+///
+/// Of it and the ones before it, the newest `keep` stay. Ones of later steps go: the run was resumed before them, so they
+/// are damaged, and would count as the newest.
 ///
 /// # Errors
 /// The disk is full or not writable; nothing is published then and older checkpoints stay.
 pub fn save(run: &Path, snapshot: &Snapshot<'_>, keep: usize) -> Result<PathBuf> {
     let checkpoints = run.join(CHECKPOINTS);
     fs::create_dir_all(&checkpoints).map_err(Error::io(&checkpoints))?;
-    let dir = checkpoints.join(format!("step-{:08}", snapshot.position.step));
+    let step = snapshot.position.step;
+    let dir = checkpoints.join(name(step));
     let unfinished = durable::temporary(&dir);
     remove(&unfinished)?;
     let published = write(&unfinished, snapshot).and_then(|()| {
-        remove(&dir)?;
+        let replaced = aside(&dir);
+        if dir.exists() {
+            remove(&replaced)?;
+            fs::rename(&dir, &replaced).map_err(Error::io(&dir))?;
+        }
         fs::rename(&unfinished, &dir).map_err(Error::io(&dir))?;
-        Ok(durable::sync_parent(&dir)?)
+        durable::sync_parent(&dir)?;
+        remove(&replaced)
     });
     if let Err(error) = published {
-        let _ = remove(&unfinished);
+        let _ = tidy(run);
         return Err(error);
     }
-    for (_, old) in list(run)?.into_iter().rev().skip(keep.max(1)) {
+    let (later, mut others): (Vec<_>, Vec<_>) =
+        list(run)?.into_iter().filter(|(_, other)| *other != dir).partition(|(other, _)| *other > step);
+    others.truncate((others.len() + 1).saturating_sub(keep));
+    for (_, old) in later.into_iter().chain(others) {
         remove(&old)?;
     }
     Ok(dir)
+}
+
+/// Notes in the checkpoint `dir` that the run stands at `position`, where model, optimizer and generator are as they were.
+///
+/// # Errors
+/// state.json is damaged or not writable; it is then as before.
+pub fn note_position(dir: &Path, position: &Position) -> Result<()> {
+    write_state(dir, State { position: position.clone(), ..read_state(dir)? })
+}
+
+/// Name of the checkpoint of `step`.
+fn name(step: u64) -> String {
+    format!("step-{step:08}")
+}
+
+/// The step in a checkpoint's name.
+fn step_of(name: &str) -> Option<u64> {
+    name.strip_prefix("step-")?.parse().ok().filter(|step| self::name(*step) == name)
+}
+
+/// Where a checkpoint waits while another takes its place: a hidden sibling.
+fn aside(dir: &Path) -> PathBuf {
+    dir.with_file_name(format!(".{}.old", dir.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+/// Clears up in the run directory `run` after a process that was killed while it saved: a checkpoint that was about to be
+/// replaced is put back, unfinished ones are removed. Whoever calls this has the run for themselves.
+///
+/// # Errors
+/// The directory is not writable.
+pub fn tidy(run: &Path) -> Result<()> {
+    for (name, path) in entries(&run.join(CHECKPOINTS))? {
+        let Some((target, kind)) = name.strip_prefix('.').and_then(|name| name.rsplit_once('.')) else { continue };
+        let target = path.with_file_name(target);
+        match kind {
+            "old" if step_of_dir(&target).is_some() && !target.exists() => {
+                fs::rename(&path, &target).map_err(Error::io(&path))?;
+            }
+            "old" | "tmp" if step_of_dir(&target).is_some() => remove(&path)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn step_of_dir(dir: &Path) -> Option<u64> {
+    step_of(dir.file_name()?.to_str()?)
 }
 
 fn write(dir: &Path, snapshot: &Snapshot<'_>) -> Result<()> {
@@ -157,6 +218,7 @@ fn write(dir: &Path, snapshot: &Snapshot<'_>) -> Result<()> {
     tensors.push((RNG_TENSOR.to_owned(), cloze_torch_ext::rng_state(snapshot.bert.device())?));
     safetensors::write_tensors(&dir.join(OPTIMIZER), &tensors, &BTreeMap::new())?;
     let state = State {
+        checksum: Crc32c(0),
         format: FORMAT.to_owned(),
         version: VERSION,
         writer: format!("cloze-train {}", env!("CARGO_PKG_VERSION")),
@@ -167,8 +229,16 @@ fn write(dir: &Path, snapshot: &Snapshot<'_>) -> Result<()> {
         optimizer: OptimizerInfo { kind, step, layout },
         files: sums(dir)?,
     };
-    let text = serde_json::to_string_pretty(&state).map_err(|e| Error::file(dir.join(STATE), e.to_string()))? + "\n";
-    Ok(durable::write(dir.join(STATE), text.as_bytes())?)
+    write_state(dir, state)
+}
+
+fn write_state(dir: &Path, mut state: State) -> Result<()> {
+    let path = dir.join(STATE);
+    let render = |state: &State| {
+        serde_json::to_string_pretty(state).map(|text| text + "\n").map_err(|e| Error::file(&path, e.to_string()))
+    };
+    state.checksum = self_checksum(render(&state)?.into_bytes());
+    Ok(durable::write(&path, render(&state)?.as_bytes())?)
 }
 
 fn sums(dir: &Path) -> Result<BTreeMap<String, FileSum>> {
@@ -201,46 +271,49 @@ fn remove(dir: &Path) -> Result<()> {
 
 /// Step and directory of every checkpoint in the run directory `run`, oldest first.
 pub fn list(run: &Path) -> Result<Vec<(u64, PathBuf)>> {
-    let checkpoints = run.join(CHECKPOINTS);
-    let mut found = Vec::new();
-    let entries = match fs::read_dir(&checkpoints) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
-        Err(error) => return Err(Error::io(&checkpoints)(error)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(Error::io(&checkpoints))?;
-        if let Some(step) = entry.file_name().to_str().and_then(|n| n.strip_prefix("step-")?.parse().ok()) {
-            found.push((step, entry.path()));
-        }
-    }
+    let entries = entries(&run.join(CHECKPOINTS))?.into_iter();
+    let mut found: Vec<_> = entries.filter_map(|(name, path)| Some((step_of(&name)?, path))).collect();
     found.sort();
     Ok(found)
 }
 
-/// The newest whole checkpoint of the run directory `run`; each damaged one before it is told to `report`.
+/// Name and path of what is in `dir`; nothing if it is not there.
+fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries
+            .and_then(|entries| {
+                entries.map(|e| e.map(|e| (e.file_name().to_string_lossy().into_owned(), e.path()))).collect()
+            })
+            .map_err(Error::io(dir)),
+    }
+}
+
+/// The newest whole checkpoint of the run directory `run`; each damaged one met on the way is told to `report`, with the
+/// one that is tried next.
 ///
 /// # Errors
 /// There is no whole checkpoint.
-pub fn newest(run: &Path, mut report: impl FnMut(&Error)) -> Result<(PathBuf, State)> {
-    for (_, dir) in list(run)?.into_iter().rev() {
+pub fn newest(run: &Path, mut report: impl FnMut(&Error, Option<&Path>)) -> Result<(PathBuf, State)> {
+    let mut left = list(run)?;
+    if left.is_empty() {
+        return Err(Error::NothingToResume { path: run.to_owned() });
+    }
+    while let Some((_, dir)) = left.pop() {
         match verify(&dir) {
             Ok(state) => return Ok((dir, state)),
-            Err(error) => report(&error),
+            Err(error) => report(&error, left.last().map(|(_, dir)| dir.as_path())),
         }
     }
-    Err(Error::NothingToResume { path: run.to_owned() })
+    Err(Error::OnlyDamaged { path: run.to_owned() })
 }
 
-/// Reads state.json and checks every file it names.
-///
-/// # Errors
-/// A file is missing, has another length or hash, or state.json is of another version.
-pub fn verify(dir: &Path) -> Result<State> {
+/// Reads and checks state.json, whatever the other files are.
+fn read_state(dir: &Path) -> Result<State> {
     let path = dir.join(STATE);
-    let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let value: serde_json::Value =
-        serde_json::from_str(&text).map_err(|e| Error::file(&path, format!("expected a checkpoint's state: {e}")))?;
+    let bytes = fs::read(&path).map_err(Error::io(&path))?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::file(&path, format!("expected a checkpoint's state: {e}")))?;
     if value["format"] != FORMAT || value["version"] != VERSION {
         let message = format!(
             "expected \"{FORMAT}\" of version {VERSION}, found {} of version {}; use the Cloze that wrote it",
@@ -250,6 +323,31 @@ pub fn verify(dir: &Path) -> Result<State> {
     }
     let state: State = serde_json::from_value(value)
         .map_err(|e| Error::file(&path, format!("expected a checkpoint's state, found: {e}; use an earlier one")))?;
+    let found = self_checksum(bytes);
+    if found != state.checksum {
+        let message = format!(
+            "expected checksum {}, found {found}; the checkpoint is damaged: restore the file or use an earlier checkpoint",
+            state.checksum
+        );
+        return Err(Error::file(&path, message));
+    }
+    // A checkpoint that a user has copied may have any name.
+    if let Some(expected) = step_of_dir(dir).filter(|expected| *expected != state.position.step) {
+        let message = format!(
+            "expected step {expected}, as the directory's name says, found {}; give it its own name back",
+            state.position.step
+        );
+        return Err(Error::file(&path, message));
+    }
+    Ok(state)
+}
+
+/// Reads state.json and checks it and every file it names.
+///
+/// # Errors
+/// A file is missing, has another length or hash, or state.json is of another version or step.
+pub fn verify(dir: &Path) -> Result<State> {
+    let state = read_state(dir)?;
     for (name, expected) in &state.files {
         let (sha256, bytes) = sha256_file(dir.join(name))?;
         if (bytes, &sha256) != (expected.bytes, &expected.sha256) {
@@ -276,7 +374,7 @@ pub fn short(hash: &str) -> &str {
 ///
 /// # Errors
 /// Neither a model nor a run, or a damaged checkpoint.
-pub fn locate(path: &Path, report: impl FnMut(&Error)) -> Result<(PathBuf, Option<State>)> {
+pub fn locate(path: &Path, report: impl FnMut(&Error, Option<&Path>)) -> Result<(PathBuf, Option<State>)> {
     if path.join(CHECKPOINTS).is_dir() {
         let (dir, state) = newest(path, report)?;
         return Ok((dir, Some(state)));

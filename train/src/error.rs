@@ -61,6 +61,14 @@ pub enum Error {
         /// The run directory.
         path: PathBuf,
     },
+    /// All checkpoints of a run are damaged.
+    #[error(
+        "{}: expected a whole checkpoint, found only damaged ones; restore a file or give another --out", path.display()
+    )]
+    OnlyDamaged {
+        /// The run directory.
+        path: PathBuf,
+    },
     /// Another process trains in this directory.
     #[error("{}: expected to be alone in this run, found another process at work; wait for it or give another --out", path.display())]
     Locked {
@@ -84,8 +92,8 @@ pub enum Error {
     },
     /// Losses or gradients stayed infinite or not a number.
     #[error(
-        "{}: expected a finite loss and gradient, found {found} non-finite steps in a row after step {step}; the last \
-         checkpoint is intact: lower the learning rate or lengthen the warm-up and start anew from it", path.display()
+        "{}: expected a finite loss and gradient, found {found} non-finite steps in a row after step {step}; lower the \
+         learning rate or lengthen the warm-up and start anew{}", path.display(), from(checkpoint.as_deref())
     )]
     NonFinite {
         /// The run directory.
@@ -94,7 +102,16 @@ pub enum Error {
         found: u64,
         /// Updates made before them.
         step: u64,
+        /// The run's newest checkpoint, saved before them.
+        checkpoint: Option<PathBuf>,
     },
+}
+
+fn from(checkpoint: Option<&Path>) -> String {
+    match checkpoint {
+        Some(checkpoint) => format!(", or from {}, which is intact", checkpoint.display()),
+        None => "; no checkpoint had been saved".to_owned(),
+    }
 }
 
 /// A result with this crate's [`enum@Error`].

@@ -13,7 +13,7 @@ use crate::interop::huggingface::Missing;
 use crate::metrics::squad::AnswerConfig;
 use crate::model::{Bert, Head};
 use crate::progress::{duration, say};
-use crate::recipe::RunSection;
+use crate::recipe::{RunSection, validate_evaluation};
 use crate::run::Signals;
 use crate::setup::{self, Origin};
 use crate::summary::Summary;
@@ -43,6 +43,7 @@ pub struct EvaluateOptions {
 /// Bad input, or a signal: an evaluation leaves nothing half done.
 pub fn run(options: &EvaluateOptions) -> Result<Summary> {
     let started = Instant::now();
+    validate_evaluation(&options.run, options.batch_tokens, &options.answers)?;
     let signals = Signals::listen()?;
     let device = setup::start_torch(&mut options.run.clone())?;
     let dataset = data::open(&options.data, options.task.kind())?;

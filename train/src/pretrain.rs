@@ -50,7 +50,7 @@ pub struct PretrainOptions {
 /// Bad input; a published checkpoint is never harmed.
 pub fn run(options: &PretrainOptions, resolve: Resolve<'_, PretrainRecipe>) -> Result<Summary> {
     let signals = Signals::listen()?;
-    let resumed = options.resume.then(|| setup::resume(&options.out, TASK)).transpose()?;
+    let resumed = setup::resume(options.resume, options.init.as_deref(), &options.out, TASK)?;
     let (recipe, device) = setup::settle(resolve, resumed.as_ref())?;
     let dataset = data::open(&options.data, Kind::Pretrain)?;
     let origin = origin(options, &recipe, resumed.as_ref())?;
@@ -68,10 +68,7 @@ pub fn run(options: &PretrainOptions, resolve: Resolve<'_, PretrainRecipe>) -> R
     let gather = PretrainGather::new(Arc::clone(&dataset), masking, recipe.run.seed)?;
     let stream = Arc::new(Stream::new(gather, stream_config(&recipe, true, recipe.data.global_batch_size)));
     print_plan(&recipe, &bert, &dataset, &stream, position.cursor)?;
-    let run = match resumed {
-        Some(resumed) => resumed.run,
-        None => RunDir::create(&options.out)?,
-    };
+    let (run, saved) = setup::enter(resumed, &options.out)?;
     let trainer = Trainer {
         run: &run,
         settings: &recipe.run,
@@ -83,6 +80,7 @@ pub fn run(options: &PretrainOptions, resolve: Resolve<'_, PretrainRecipe>) -> R
         data: data::identity(&dataset),
         vocabulary: dataset.vocabulary().bytes().to_vec(),
         position,
+        saved,
         signals,
     };
     let mut task = Pretrain { held_out, held_out_every: recipe.data.held_out_every };

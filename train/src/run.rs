@@ -12,6 +12,24 @@ use crate::error::{Error, Result};
 
 const LOCK: &str = ".lock";
 
+/// What a run writes in its directory. Without a checkpoint beside them, these are of a run that will begin again.
+const OWN: [&str; 8] = [
+    LOCK,
+    crate::log::METRICS,
+    checkpoint::CHECKPOINTS,
+    crate::summary::SUMMARY,
+    "eval.json",
+    "predictions.json",
+    "predictions.tsv",
+    "nbest_predictions.json",
+];
+
+/// Whether `name` is one of [`OWN`], or the temporary file of one whose writing was cut short.
+fn is_harmless(name: &str) -> bool {
+    let whole = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")).unwrap_or(name);
+    OWN.contains(&whole)
+}
+
 /// The directory of a run, locked against a second process until it is dropped.
 #[derive(Debug)]
 pub struct RunDir {
@@ -28,12 +46,12 @@ impl RunDir {
         fs::create_dir_all(path).map_err(Error::io(path))?;
         for entry in fs::read_dir(path).map_err(Error::io(path))? {
             let name = entry.map_err(Error::io(path))?.file_name();
-            let harmless = [LOCK, crate::log::METRICS, checkpoint::CHECKPOINTS];
-            if !harmless.iter().any(|harmless| name == *harmless) {
+            if !name.to_str().is_some_and(is_harmless) {
                 return Err(Error::RunExists { path: path.to_owned() });
             }
         }
         let run = Self::lock(path)?;
+        checkpoint::tidy(path)?;
         if !checkpoint::list(path)?.is_empty() {
             return Err(Error::RunExists { path: path.to_owned() });
         }
@@ -45,10 +63,16 @@ impl RunDir {
     /// # Errors
     /// There is none, or another process is at work there.
     pub fn resume(path: &Path) -> Result<Self> {
-        if checkpoint::list(path)?.is_empty() {
-            return Err(Error::NothingToResume { path: path.to_owned() });
+        let nothing = || Error::NothingToResume { path: path.to_owned() };
+        if !path.join(checkpoint::CHECKPOINTS).is_dir() {
+            return Err(nothing());
         }
-        Self::lock(path)
+        let run = Self::lock(path)?;
+        checkpoint::tidy(path)?;
+        if checkpoint::list(path)?.is_empty() {
+            return Err(nothing());
+        }
+        Ok(run)
     }
 
     fn lock(path: &Path) -> Result<Self> {
@@ -67,7 +91,7 @@ impl RunDir {
     }
 }
 
-/// SIGINT and SIGTERM, noticed between steps. A second one ends the process at once.
+/// SIGINT and SIGTERM, noticed between steps. A second one, of either kind, ends the process at once.
 #[derive(Clone, Debug, Default)]
 pub struct Signals {
     received: Arc<AtomicUsize>,
@@ -77,12 +101,15 @@ impl Signals {
     /// Listens from now on.
     pub fn listen() -> Result<Self> {
         let signals = Self::default();
+        let again = Arc::new(AtomicBool::new(false));
+        let failed = |source| Error::Invalid(format!("cannot listen for signals: {source}"));
+        // Actions run in the order they are registered: a signal must look at the flag before it sets it.
         for signal in [SIGINT, SIGTERM] {
-            let again = Arc::new(AtomicBool::new(false));
-            let failed = |source| Error::Invalid(format!("cannot listen for signals: {source}"));
             signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))
                 .map_err(failed)?;
-            signal_hook::flag::register(signal, again).map_err(failed)?;
+        }
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&again)).map_err(failed)?;
             signal_hook::flag::register_usize(signal, Arc::clone(&signals.received), signal as usize)
                 .map_err(failed)?;
         }
@@ -109,6 +136,21 @@ mod tests {
         let error = RunDir::create(dir.path()).unwrap_err();
         assert!(matches!(error, Error::RunExists { .. }), "{error}");
         assert!(matches!(RunDir::resume(dir.path()), Err(Error::NothingToResume { .. })));
+    }
+
+    #[test]
+    fn what_a_run_killed_before_its_first_checkpoint_left_behind_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let files =
+            ["metrics.jsonl", "eval.json", "predictions.tsv", ".predictions.json.tmp", "nbest_predictions.json"];
+        for name in files.iter().chain(&["summary.json", ".summary.json.tmp"]) {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        let unfinished = dir.path().join("checkpoints/.step-00000010.tmp");
+        fs::create_dir_all(&unfinished).unwrap();
+        assert!(matches!(RunDir::resume(dir.path()), Err(Error::NothingToResume { .. })));
+        RunDir::create(dir.path()).unwrap();
+        assert!(!unfinished.exists());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::optim::Optimizer;
 use crate::progress::say;
 use crate::recipe::{Recipe, RunSection, check_resume};
 use crate::run::RunDir;
+use crate::trainer::Saved;
 
 /// Makes the recipe of a run from the one stored in its checkpoint (when it is resumed), a file and flags.
 pub type Resolve<'a, R> = &'a dyn Fn(Option<R>) -> Result<R>;
@@ -28,11 +29,19 @@ pub struct Resumed {
     pub state: State,
 }
 
-/// Finds where the run in `out` goes on.
+/// Finds where the run in `out` goes on, if it is to be resumed.
 ///
 /// # Errors
+/// Weights are to come from elsewhere as well.
 /// There is no whole checkpoint, it is another task's, or another process is at work there.
-pub fn resume(out: &Path, task: &str) -> Result<Resumed> {
+pub fn resume(resume: bool, init: Option<&Path>, out: &Path, task: &str) -> Result<Option<Resumed>> {
+    if !resume {
+        return Ok(None);
+    }
+    if init.is_some() {
+        let message = "expected --init or --resume, found both; a resumed run has its own weights: leave --init out";
+        return Err(Error::Invalid(message.to_owned()));
+    }
     let run = RunDir::resume(out)?;
     let (dir, state) = checkpoint::newest(out, damaged)?;
     if state.task != task {
@@ -40,13 +49,28 @@ pub fn resume(out: &Path, task: &str) -> Result<Resumed> {
         return Err(Error::file(dir, message));
     }
     say(&format!("{}: resuming after step {}", dir.display(), state.position.step));
-    Ok(Resumed { run, dir, state })
+    Ok(Some(Resumed { run, dir, state }))
+}
+
+/// The directory to train in, and the checkpoint that the run in it has behind it.
+///
+/// # Errors
+/// A new run's directory is taken.
+pub fn enter(resumed: Option<Resumed>, out: &Path) -> Result<(RunDir, Option<Saved>)> {
+    match resumed {
+        None => Ok((RunDir::create(out)?, None)),
+        Some(Resumed { run, dir, state: State { recipe, position, .. } }) => {
+            Ok((run, Some(Saved { dir, recipe, position })))
+        }
+    }
 }
 
 /// Tells people that a checkpoint is passed over.
-pub fn damaged(error: &Error) {
+pub fn damaged(error: &Error, next: Option<&Path>) {
     say(&format!("{error}"));
-    say("trying the checkpoint before it");
+    if let Some(next) = next {
+        say(&format!("trying the checkpoint before it, {}", next.display()));
+    }
 }
 
 /// The recipe, validated, with device and threads settled; torch uses them from here on.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cloze_formats::stream::{Gather, GlobalBatch, Loader, Sequences, Stream};
+use cloze_formats::stream::{Gather, GlobalBatch, Sequences, Stream};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -83,8 +83,21 @@ pub struct Trainer<'a> {
     pub vocabulary: Vec<u8>,
     /// Where the run stands.
     pub position: Position,
+    /// The checkpoint it was resumed from.
+    pub saved: Option<Saved>,
     /// Asks the run to stop.
     pub signals: Signals,
+}
+
+/// The newest checkpoint of a run.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// The recipe in it.
+    pub recipe: Value,
+    /// Where the run stood.
+    pub position: Position,
 }
 
 /// How a run ended.
@@ -134,30 +147,42 @@ impl Trainer<'_> {
     /// Trains to the end, or until a signal; the newest checkpoint is then at the position returned.
     ///
     /// # Errors
-    /// Damaged data, a full disk, too many non-finite steps in a row. Published checkpoints are intact.
+    /// Damaged data, a full disk, too many non-finite steps in a row. Published checkpoints are intact. Where data cannot
+    /// be read or the model not be measured, what was learnt until then is saved.
     pub fn train<T: Task>(mut self, task: &mut T, stream: &Arc<Stream<T::Gather>>) -> Result<(Bert, Outcome)> {
         let mut log = MetricsLog::open(self.run.path(), self.position.step)?;
         let mut progress = Progress::start(task.name(), self.position.step, self.total_steps);
         let mut loader = stream.load(self.position.cursor);
         let mut window = Window::default();
-        let mut saved: Option<PathBuf> = None;
-        let stopped_by = loop {
-            let interrupted = !self.measure(task, &mut log, &progress)?;
+        let ended = loop {
+            let measured = match self.is_measurement_due(task) {
+                false => Ok(true),
+                true => {
+                    // Measuring may fail, for reasons that have nothing to do with what was learnt.
+                    self.save(task)?;
+                    self.measure(task, &mut log, &progress)
+                }
+            };
+            let interrupted = match measured {
+                Ok(measured) => !measured,
+                Err(error) => break Err(error),
+            };
             let done = self.position.step == self.total_steps;
             if let Some(signal) = self.signals.received().filter(|_| interrupted || !done) {
-                break Some(signal);
+                break Ok(Some(signal));
             }
             if done {
-                break None;
+                break Ok(None);
             }
-            if self.position.step.is_multiple_of(self.settings.checkpoint_every)
-                && self.position.step > 0
-                && saved.is_none()
-            {
-                saved = Some(self.save(task)?);
+            if self.is_checkpoint_due() {
+                self.save(task)?;
             }
-            let updated = self.step(task, &mut loader, &mut window, &progress)?;
-            saved = saved.filter(|_| !updated);
+            let started = Instant::now();
+            let batch = match loader.next().expect("a shuffled stream goes on until an error") {
+                Ok(batch) => batch,
+                Err(error) => break Err(error.into()),
+            };
+            let updated = self.step(task, &batch, started, &mut window, &progress)?;
             progress.update(self.position.step, || self.words(task, &window));
             if updated && (self.position.step.is_multiple_of(self.settings.log_every) || self.position.step == 1) {
                 self.log(task, &mut log, &mut window, stream.num_rows())?;
@@ -166,24 +191,40 @@ impl Trainer<'_> {
         if window.num_steps > 0 {
             self.log(task, &mut log, &mut window, stream.num_rows())?;
         }
+        let stopped_by = match ended {
+            Ok(stopped_by) => stopped_by,
+            Err(error) => {
+                if self.position.step > 0
+                    && let Err(unsaved) = self.save(task)
+                {
+                    progress.note(&unsaved.to_string());
+                }
+                return Err(error);
+            }
+        };
         let checkpoint = self.save(task)?;
         progress.finish();
         Ok((self.bert, Outcome { position: self.position, stopped_by, checkpoint }))
     }
 
-    /// One global batch; whether it led to an update.
+    /// Not again while steps are skipped: should they lead nowhere, older checkpoints are what is left.
+    fn is_checkpoint_due(&self) -> bool {
+        let Position { step, num_skipped_in_a_row, .. } = self.position;
+        step > 0 && step.is_multiple_of(self.settings.checkpoint_every) && num_skipped_in_a_row == 0
+    }
+
+    /// One global batch, waited for since `started`; whether it led to an update.
     fn step<T: Task>(
         &mut self,
         task: &mut T,
-        loader: &mut Loader<<T::Gather as Gather>::Batch>,
+        batch: &GlobalBatch<<T::Gather as Gather>::Batch>,
+        started: Instant,
         window: &mut Window<T::Sums>,
         progress: &Progress,
     ) -> Result<bool> {
-        let started = Instant::now();
-        let batch = loader.next().expect("a shuffled stream goes on until an error")?;
         let waited = started.elapsed().as_secs_f64();
         let learning_rate = self.schedule.learning_rate(self.position.step);
-        let sums = task.step(&mut self.bert, &batch)?;
+        let sums = task.step(&mut self.bert, batch)?;
         let outcome = self.optimizer.step(self.bert.parameters_mut(), learning_rate)?;
         self.position.cursor = batch.next;
         let seconds = started.elapsed().as_secs_f64();
@@ -217,25 +258,32 @@ impl Trainer<'_> {
             "step {step}: gradient norm {gradient_norm}, not finite; the step is skipped ({found} in a row)"
         ));
         if found >= self.settings.max_nonfinite_steps {
-            return Err(Error::NonFinite { path: self.run.path().to_owned(), found, step });
+            let checkpoint = self.saved.as_ref().map(|saved| saved.dir.clone());
+            return Err(Error::NonFinite { path: self.run.path().to_owned(), found, step, checkpoint });
         }
         Ok(())
     }
 
-    /// Measures if it is due; false if a signal came in between.
-    fn measure<T: Task>(&mut self, task: &mut T, log: &mut MetricsLog, progress: &Progress) -> Result<bool> {
+    /// Once per position, and not between skipped steps, where there is no checkpoint to measure from.
+    fn is_measurement_due<T: Task>(&self, task: &T) -> bool {
         let position = &self.position;
-        if position.measured_step == Some(position.step) || !task.is_due(position, self.total_steps) {
-            return Ok(true);
-        }
+        position.measured_step != Some(position.step)
+            && position.num_skipped_in_a_row == 0
+            && task.is_due(position, self.total_steps)
+    }
+
+    /// Measures; false if a signal came in between.
+    fn measure<T: Task>(&mut self, task: &mut T, log: &mut MetricsLog, progress: &Progress) -> Result<bool> {
         let Some(measurement) = task.measure(&self.bert, &self.signals)? else { return Ok(false) };
         let Measurement { kind, mut fields, words } = measurement;
-        progress.note(&format!("step {} {} {words}", position.step, kind.replace('_', "-")));
+        progress.note(&format!("step {} {} {words}", self.position.step, kind.replace('_', "-")));
         fields.insert("kind".to_owned(), json!(kind));
-        fields.insert("step".to_owned(), json!(position.step));
+        fields.insert("step".to_owned(), json!(self.position.step));
         log.append(&fields)?;
         self.position.measured_step = Some(self.position.step);
         self.position.measured_epoch = self.position.cursor.epoch;
+        // Now, lest a run that is killed and resumed measure and log it twice.
+        self.save(task)?;
         Ok(true)
     }
 
@@ -266,7 +314,20 @@ impl Trainer<'_> {
         })
     }
 
-    fn save<T: Task>(&self, task: &T) -> Result<PathBuf> {
+    /// The checkpoint of this position; only what is not in it yet is written.
+    fn save<T: Task>(&mut self, task: &T) -> Result<PathBuf> {
+        if let Some(saved) = self.saved.as_mut().filter(|saved| saved.recipe == self.recipe) {
+            let Position { measured_step, measured_epoch, .. } = self.position;
+            let is_measured = saved.position == self.position;
+            let measured = Position { measured_step, measured_epoch, ..saved.position.clone() };
+            if measured == self.position {
+                if !is_measured {
+                    checkpoint::note_position(&saved.dir, &self.position)?;
+                    saved.position = measured;
+                }
+                return Ok(saved.dir.clone());
+            }
+        }
         let snapshot = Snapshot {
             task: task.name(),
             recipe: &self.recipe,
@@ -276,6 +337,8 @@ impl Trainer<'_> {
             optimizer: self.optimizer.as_ref(),
             vocabulary: &self.vocabulary,
         };
-        checkpoint::save(self.run.path(), &snapshot, self.settings.keep_checkpoints)
+        let dir = checkpoint::save(self.run.path(), &snapshot, self.settings.keep_checkpoints)?;
+        self.saved = Some(Saved { dir: dir.clone(), recipe: self.recipe.clone(), position: self.position.clone() });
+        Ok(dir)
     }
 }

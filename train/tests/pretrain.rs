@@ -264,7 +264,11 @@ fn bad_input_is_one_line_and_nothing_is_left_behind() {
 fn a_run_that_explodes_skips_its_steps_and_stops() {
     let place = Place::new();
     let out = place.out("run");
-    let message =
-        fail(&place.arguments(&out, &["--learning-rate", "1e3", "--warmup-fraction", "0", "--steps", "4000"]));
+    let message = fail(&place.arguments(
+        &out,
+        &["--learning-rate", "1e3", "--warmup-fraction", "0", "--steps", "4000", "--checkpoint-every", "4000"],
+    ));
     assert!(message.contains("found 10 non-finite steps in a row after step"), "{message}");
+    assert!(message.ends_with("start anew; no checkpoint had been saved"), "{message}");
+    assert!(!out.join("checkpoints").exists());
 }

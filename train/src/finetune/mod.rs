@@ -86,7 +86,7 @@ pub struct FinetuneOptions {
 /// Bad input; a published checkpoint is never harmed.
 pub fn run(options: &FinetuneOptions, resolve: Resolve<'_, FinetuneRecipe>) -> Result<Summary> {
     let signals = Signals::listen()?;
-    let resumed = options.resume.then(|| setup::resume(&options.out, options.task.name())).transpose()?;
+    let resumed = setup::resume(options.resume, options.init.as_deref(), &options.out, options.task.name())?;
     let (recipe, device) = setup::settle(resolve, resumed.as_ref())?;
     let train = data::open(&options.data, options.task.kind())?;
     let dev = options.dev.as_deref().map(|dir| data::open(dir, options.task.kind())).transpose()?;
@@ -124,10 +124,7 @@ impl Begun<'_> {
         let Self { options, recipe, train, dev: _, bert, optimizer, position, total_steps, signals, resumed } = self;
         let stream = Arc::new(Stream::new(gather, stream_config(&recipe)));
         print_plan(&recipe, &bert, &train, &stream, position.cursor, total_steps)?;
-        let run = match resumed {
-            Some(resumed) => resumed.run,
-            None => RunDir::create(&options.out)?,
-        };
+        let (run, saved) = setup::enter(resumed, &options.out)?;
         let trainer = Trainer {
             run: &run,
             settings: &recipe.run,
@@ -139,6 +136,7 @@ impl Begun<'_> {
             data: data::identity(&train),
             vocabulary: train.vocabulary().bytes().to_vec(),
             position,
+            saved,
             signals,
         };
         let (bert, outcome) = trainer.train(&mut task, &stream)?;

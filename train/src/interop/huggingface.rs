@@ -86,6 +86,12 @@ pub fn load_weights(model: &mut Bert, directory: &Path, missing: Missing) -> Res
             report.missing.push(entry.name.clone());
             continue;
         };
+        // The classifier of another task, with another number of labels, is replaced like one that is not there.
+        if tensor.size() != entry.shape && missing == Missing::HeadMayBeNew && entry.name.starts_with("classifier.") {
+            report.missing.push(entry.name.clone());
+            report.unexpected.push(entry.name.clone());
+            continue;
+        }
         if tensor.size() != entry.shape {
             let (expected, found) = (&entry.shape, tensor.size());
             return Err(Error::file(
@@ -96,7 +102,7 @@ pub fn load_weights(model: &mut Bert, directory: &Path, missing: Missing) -> Res
         model.parameters().view(entry)?.f_copy_(&tensor)?;
         report.loaded.push(entry.name.clone());
     }
-    report.unexpected = source.tensors.into_values().map(|(name, _)| name).collect();
+    report.unexpected.extend(source.tensors.into_values().map(|(name, _)| name));
     report.unexpected.sort();
     check_report(&path, &report, missing)?;
     Ok(report)
@@ -229,6 +235,10 @@ fn config_for(model: &Bert) -> BertConfig {
         Head::QuestionAnswering => "BertForQuestionAnswering",
     };
     config.other.insert("architectures".to_owned(), json!([architecture]));
+    // What the model was read from may have been narrower; our weights are f32, and the decoder is tied.
+    config.other.remove("dtype");
+    config.other.insert("torch_dtype".to_owned(), json!("float32"));
+    config.other.insert("tie_word_embeddings".to_owned(), json!(true));
     config.other.insert("model_type".to_owned(), json!("bert"));
     if let Head::SequenceClassification { num_labels } = model.head()
         && config.num_labels() != num_labels

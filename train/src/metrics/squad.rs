@@ -44,8 +44,9 @@ pub fn evaluate(examples: &[Example], predictions: &BTreeMap<String, String>) ->
             f1 += golds().map(|gold| token_f1(prediction, gold)).fold(0.0, f64::max);
         }
     }
-    let percent = 100.0 / (examples.len().max(1) as f64);
-    Scores { exact_match: exact_match * percent, f1: f1 * percent }
+    // Divided last, as the evaluator does: a perfect score is then exactly 100.
+    let percent = |sum: f64| 100.0 * sum / examples.len().max(1) as f64;
+    Scores { exact_match: percent(exact_match), f1: percent(f1) }
 }
 
 /// Lower case, without ASCII punctuation, without the words a, an and the, white space collapsed.

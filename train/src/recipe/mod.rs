@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::metrics::squad::AnswerConfig;
 
 pub use resume::check_resume;
 pub use sections::{
@@ -50,10 +51,11 @@ impl Recipe for PretrainRecipe {
         let Self { run, model, data, optimizer, schedule } = self;
         run.validate()?;
         model.as_ref().map_or(Ok(()), ModelSection::validate)?;
-        at_least_1("data.global_batch_size", data.global_batch_size)?;
+        from_1_to("data.global_batch_size", data.global_batch_size, MOST_INSTANCES)?;
         at_least_1("data.micro_batch_tokens", data.micro_batch_tokens.unwrap_or(1))?;
         at_least_1("data.held_out_every", data.held_out_every)?;
         at_least_1("data.held_out_instances", data.held_out_instances)?;
+        at_least_1("data.max_predictions_per_seq", data.max_predictions_per_seq.unwrap_or(1))?;
         if let Some(share) = data.masked_lm_prob {
             within("data.masked_lm_prob", share, 0.0, 1.0)?;
         }
@@ -76,16 +78,27 @@ impl Recipe for FinetuneRecipe {
     fn validate(&self) -> Result<()> {
         let Self { run, data, optimizer, schedule, squad } = self;
         run.validate()?;
-        at_least_1("data.global_batch_size", data.global_batch_size)?;
+        from_1_to("data.global_batch_size", data.global_batch_size, MOST_INSTANCES)?;
         at_least_1("data.micro_batch_tokens", data.micro_batch_tokens.unwrap_or(1))?;
         at_least_1("data.evaluation_batch_tokens", data.evaluation_batch_tokens)?;
         validate_optimizer(optimizer.learning_rate, optimizer.weight_decay, optimizer.max_grad_norm)?;
         validate_moments(optimizer.beta1, optimizer.beta2, optimizer.epsilon)?;
-        at_least_1("schedule.epochs", schedule.epochs)?;
+        from_1_to("schedule.epochs", schedule.epochs, 1_000_000)?;
         within("schedule.warmup_fraction", schedule.warmup_fraction, 0.0, 1.0)?;
-        at_least_1("squad.n_best_size", squad.n_best_size as u64)?;
-        at_least_1("squad.max_answer_length", squad.max_answer_length as u64)
+        validate_answers(squad)
     }
+}
+
+/// Checks what `evaluate` and `predict` are given.
+pub fn validate_evaluation(run: &RunSection, batch_tokens: u64, answers: &AnswerConfig) -> Result<()> {
+    run.validate()?;
+    at_least_1("batch_tokens", batch_tokens)?;
+    validate_answers(answers)
+}
+
+fn validate_answers(answers: &AnswerConfig) -> Result<()> {
+    at_least_1("squad.n_best_size", answers.n_best_size as u64)?;
+    at_least_1("squad.max_answer_length", answers.max_answer_length as u64)
 }
 
 impl RunSection {
@@ -94,7 +107,7 @@ impl RunSection {
         at_least_1("run.checkpoint_every", self.checkpoint_every)?;
         at_least_1("run.keep_checkpoints", self.keep_checkpoints as u64)?;
         at_least_1("run.max_nonfinite_steps", self.max_nonfinite_steps)?;
-        at_least_1("run.threads", self.threads.map_or(1, u64::from))
+        from_1_to("run.threads", self.threads.map_or(1, u64::from), 4096)
     }
 }
 
@@ -134,9 +147,19 @@ fn validate_moments(beta1: f64, beta2: f64, epsilon: f64) -> Result<()> {
     within("optimizer.epsilon", epsilon, f64::MIN_POSITIVE, 1.0)
 }
 
+/// Instances of a global batch at most: far above any use, far below where counters end.
+const MOST_INSTANCES: u64 = 1 << 32;
+
+fn from_1_to(name: &str, value: u64, most: u64) -> Result<()> {
+    if !(1..=most).contains(&value) {
+        return Err(Error::Invalid(format!("{name}: expected 1 to {most}, found {value}")));
+    }
+    Ok(())
+}
+
 fn at_least_1(name: &str, value: u64) -> Result<()> {
     if value == 0 {
-        return Err(Error::Invalid(format!("{name}: expected at least 1, found less")));
+        return Err(Error::Invalid(format!("{name}: expected at least 1, found {value}")));
     }
     Ok(())
 }

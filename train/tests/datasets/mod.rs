@@ -32,6 +32,13 @@ fn write(
     examples: Option<String>,
     push: impl Fn(&mut dyn FnMut(Row<'_>)),
 ) {
+    write_shards(dir, kind, vocabulary, examples, &[&push]);
+}
+
+/// Pushes the rows of a shard.
+type PushRows<'a> = dyn Fn(&mut dyn FnMut(Row<'_>)) + 'a;
+
+fn write_shards(dir: &Path, kind: Kind, vocabulary: &Vocabulary, examples: Option<String>, shards: &[&PushRows<'_>]) {
     let layout = Layout::new(kind, vocabulary.len(), kind == Kind::Glue);
     let spec = DatasetSpec {
         writer: "test".to_owned(),
@@ -42,9 +49,11 @@ fn write(
         inputs: serde_json::Value::Null,
     };
     let mut writer = DatasetWriter::create(dir, spec, vocabulary).unwrap();
-    let mut shard = writer.shard(0).unwrap();
-    push(&mut |row| shard.push(row).unwrap());
-    writer.finish_shard(0, shard, serde_json::Value::Null).unwrap();
+    for (index, push) in (0..).zip(shards) {
+        let mut shard = writer.shard(index).unwrap();
+        push(&mut |row| shard.push(row).unwrap());
+        writer.finish_shard(index, shard, serde_json::Value::Null).unwrap();
+    }
     if let Some(examples) = examples {
         writer.write_file(EXAMPLES, examples.as_bytes()).unwrap();
     }
@@ -53,27 +62,36 @@ fn write(
 
 /// Instances whose tokens count upwards, so that a model can learn them; dynamic masking. Lengths 9 to 15.
 pub fn pretrain(dir: &Path, num_instances: u64, salt: &str) {
-    write(dir, Kind::Pretrain, &vocabulary(salt), None, |push| {
-        for instance in 0..num_instances {
-            let mut rng = KeyedRng::new(1, Purpose::Plan, instance, 0);
-            let (a_len, b_len) = (3 + rng.below(4) as u32, 3 + rng.below(4) as u32);
-            let first = 5 + rng.below(20) as u32;
-            let random = rng.coin();
-            let second = if random { 5 + rng.below(40) as u32 } else { first + a_len };
-            let mut ids = vec![CLS];
-            ids.extend(first..first + a_len);
-            ids.push(SEP);
-            ids.extend(second..second + b_len);
-            ids.push(SEP);
-            let segment_a_length = a_len as u16 + 2;
-            push(Row::Pretrain(PretrainRow {
-                input_ids: (&ids).into(),
-                segment_a_length,
-                next_sentence_label: random,
-                masked: None,
-            }));
-        }
-    });
+    write(dir, Kind::Pretrain, &vocabulary(salt), None, |push| instances(0..num_instances, push));
+}
+
+/// The same instances, the last one in a shard of its own.
+pub fn pretrain_in_two_shards(dir: &Path, num_instances: u64) {
+    let most = |push: &mut dyn FnMut(Row<'_>)| instances(0..num_instances - 1, push);
+    let last = |push: &mut dyn FnMut(Row<'_>)| instances(num_instances - 1..num_instances, push);
+    write_shards(dir, Kind::Pretrain, &vocabulary(""), None, &[&most, &last]);
+}
+
+fn instances(range: std::ops::Range<u64>, push: &mut dyn FnMut(Row<'_>)) {
+    for instance in range {
+        let mut rng = KeyedRng::new(1, Purpose::Plan, instance, 0);
+        let (a_len, b_len) = (3 + rng.below(4) as u32, 3 + rng.below(4) as u32);
+        let first = 5 + rng.below(20) as u32;
+        let random = rng.coin();
+        let second = if random { 5 + rng.below(40) as u32 } else { first + a_len };
+        let mut ids = vec![CLS];
+        ids.extend(first..first + a_len);
+        ids.push(SEP);
+        ids.extend(second..second + b_len);
+        ids.push(SEP);
+        let segment_a_length = a_len as u16 + 2;
+        push(Row::Pretrain(PretrainRow {
+            input_ids: (&ids).into(),
+            segment_a_length,
+            next_sentence_label: random,
+            masked: None,
+        }));
+    }
 }
 
 /// Sentences whose class is whether they hold word 5.
