@@ -9,7 +9,7 @@ demo_phase1 := "runs/demo/data/phase1"
 
 [private]
 default:
-    @just --list --unsorted
+    @{{ just_executable() }} --list --unsorted
 
 # libtorch for the trainer: CPU-only, or full where an NVIDIA driver is; CLOZE_TORCH=DIR takes an existing PyTorch
 [group('set-up')]
@@ -49,12 +49,12 @@ verify *dataset=demo_phase1:
 # Pre-train: `just pretrain --data phase1 --out runs/p1 ...`; alone, both phases on samples/
 [group('train')]
 pretrain *arguments: setup
-    @if [ $# -eq 0 ]; then just build && {{ demo }} pretrain; else {{ train }} pretrain "$@"; fi
+    @if [ $# -eq 0 ]; then {{ just_executable() }} build && {{ demo }} pretrain; else {{ train }} pretrain "$@"; fi
 
 # Fine-tune: `just finetune squad ...`, `just finetune glue ...`; alone, both tasks on samples/
 [group('train')]
 finetune *arguments: setup
-    @if [ $# -eq 0 ]; then just build && {{ demo }} finetune; else {{ train }} finetune "$@"; fi
+    @if [ $# -eq 0 ]; then {{ just_executable() }} build && {{ demo }} finetune; else {{ train }} finetune "$@"; fi
 
 # Score a fine-tuned checkpoint: `just evaluate squad ...`, `just evaluate glue ...`
 [group('train')]
