@@ -26,8 +26,9 @@ fn the_vocabulary_is_the_same_on_every_run_and_for_any_number_of_threads() {
     let config = VocabConfig { vocab_size: 120, ..VocabConfig::default() };
     let made: Vec<Vec<u8>> = [1, 2, 8, 1]
         .into_iter()
-        .map(|threads| {
-            let out = dir.path().join("vocab.txt");
+        .enumerate()
+        .map(|(run, threads)| {
+            let out = dir.path().join(format!("vocab-{run}.txt"));
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| vocab(&config, std::slice::from_ref(&source), &out, &Progress::silent())).unwrap();
             std::fs::read(out).unwrap()
