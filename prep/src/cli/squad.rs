@@ -1,0 +1,60 @@
+//! `squad`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Context;
+use super::arguments::VocabularyArgs;
+use crate::inspect::render::thousands;
+use crate::squad::{SquadConfig, squad};
+
+/// `squad`
+#[derive(Debug, Args)]
+pub struct SquadArgs {
+    /// SQuAD v1.1 JSON.
+    #[arg(long, value_name = "FILE")]
+    pub input: PathBuf,
+    /// Vocabulary.
+    #[command(flatten)]
+    pub vocabulary: VocabularyArgs,
+    /// Directory of the dataset to make.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Tokens per window at most, question included.
+    #[arg(long, default_value_t = 384, value_name = "N")]
+    pub max_seq_length: u16,
+    /// Tokens between the starts of two windows of a long context.
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub doc_stride: u16,
+    /// Tokens of the question at most; longer ones are cut.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub max_query_length: u16,
+}
+
+impl SquadArgs {
+    pub(super) fn run(&self, context: &mut Context<'_>) -> anyhow::Result<()> {
+        let vocabulary = self.vocabulary.read(context)?;
+        let config = SquadConfig {
+            max_seq_length: self.max_seq_length,
+            doc_stride: self.doc_stride,
+            max_query_length: self.max_query_length,
+            cased: self.vocabulary.cased,
+        };
+        let s = squad(&config, &self.input, &vocabulary, &self.out, &context.progress)?;
+        if context.emit_json(&s)? {
+            return Ok(());
+        }
+        let (questions, windows) = (thousands(s.questions), thousands(s.windows));
+        writeln!(context.out, "{}: {questions} questions in {windows} windows", self.out.display())?;
+        writeln!(context.out, "  {} windows hold the answer", thousands(s.answered_windows))?;
+        if s.truncated_questions > 0 {
+            let most = self.max_query_length;
+            writeln!(context.out, "  {} questions were cut to {most} tokens", thousands(s.truncated_questions))?;
+        }
+        if s.unanswered_questions > 0 {
+            writeln!(context.out, "  {} questions have no window with the answer", thousands(s.unanswered_questions))?;
+        }
+        Ok(())
+    }
+}
