@@ -66,6 +66,11 @@ evaluate *arguments: setup
 gpu-check: build
     @{{ demo }} gpu
 
+# Speed and memory of preparation: `just bench-prep --text FILE.. --dump FILE --vocab FILE`; alone, on samples/, which are small
+[group('check')]
+bench-prep *arguments:
+    cargo bench --quiet --package cloze-prep --bench preparation -- "$@"
+
 # All tests
 [group('check')]
 test: setup

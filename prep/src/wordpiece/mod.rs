@@ -55,6 +55,7 @@ pub struct WordPiece {
     first: NodeId,
     continuation: NodeId,
     unknown: u32,
+    num_tokens: usize,
     cased: bool,
 }
 
@@ -73,12 +74,17 @@ impl WordPiece {
             .filter(|(rest, _)| !rest.is_empty())
             .map(|(rest, id)| (rest.as_bytes(), id));
         let (trie, [first, continuation]) = Trie::build([first.collect(), continuation.collect()]);
-        Self { trie, first, continuation, unknown, cased }
+        Self { trie, first, continuation, unknown, num_tokens: tokens.len(), cased }
     }
 
     /// Whether letters and accents are kept.
     pub fn cased(&self) -> bool {
         self.cased
+    }
+
+    /// Tokens of the vocabulary.
+    pub(crate) fn num_tokens(&self) -> usize {
+        self.num_tokens
     }
 
     /// The id of `[UNK]`.
