@@ -69,7 +69,7 @@ gpu-check: build
 # Speed and memory of preparation: `just bench-prep --text FILE.. --dump FILE --vocab FILE`; alone, on samples/, which are small
 [group('check')]
 bench-prep *arguments:
-    cargo bench --quiet --package cloze-prep --bench preparation -- "$@"
+    @cargo run --quiet --release --package cloze-prep --example bench -- "$@"
 
 # All tests
 [group('check')]

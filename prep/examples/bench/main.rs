@@ -39,9 +39,6 @@ struct Args {
     /// Where to write the JSON.
     #[arg(long, default_value = "bench-prep.json", value_name = "FILE")]
     json: PathBuf,
-    /// What `cargo bench` passes.
-    #[arg(long, hide = true)]
-    bench: bool,
     /// One measurement, in this process.
     #[arg(long, hide = true)]
     measure: Option<String>,
