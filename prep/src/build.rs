@@ -159,9 +159,8 @@ struct InstanceMaker<'a> {
 
 impl<'a> InstanceMaker<'a> {
     fn new(corpus: &'a Dataset, config: &'a InstanceConfig) -> Self {
-        let vocabulary = &corpus.manifest().vocabulary;
         let masker = match config.masking {
-            MaskingMode::Static => Some(Masker::new(config.masking_config(), vocabulary)),
+            MaskingMode::Static => Some(Masker::new(config.masking_config(), corpus.vocabulary())),
             MaskingMode::Dynamic => None,
         };
         Self { corpus, config, masker, input_ids: Vec::new(), positions: Vec::new(), inputs: Vec::new() }
