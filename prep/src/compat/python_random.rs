@@ -131,3 +131,54 @@ impl Draws for PythonRandom {
         self.random() < 0.5
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    /// Made by golden/make_python_random.py; floats as C's `%a` has them.
+    #[derive(Deserialize)]
+    struct Golden {
+        seed: u64,
+        random: Vec<String>,
+        getrandbits: Vec<(u32, u64)>,
+        randint: Vec<(u64, u64, u64)>,
+        shuffle: Vec<u32>,
+        random_later: String,
+    }
+
+    /// `0x1.DIGITSp-N`, which all of Python's random numbers but 0 are.
+    fn float(text: &str) -> f64 {
+        let (digits, exponent) = text.strip_prefix("0x1.").and_then(|t| t.split_once("p-")).unwrap();
+        let fraction = u64::from_str_radix(digits, 16).unwrap() as f64 / (1u64 << (4 * digits.len())) as f64;
+        (1.0 + fraction) * 2f64.powi(-exponent.parse::<i32>().unwrap())
+    }
+
+    #[test]
+    fn draws_are_those_of_python() {
+        let golden: Vec<Golden> = serde_json::from_str(include_str!("../../golden/python_random.json")).unwrap();
+        assert_eq!(golden.len(), 7);
+        for golden in golden {
+            let seed = golden.seed;
+            let mut rng = PythonRandom::new(seed);
+            for expected in golden.random {
+                assert_eq!(rng.random(), float(&expected), "random() of seed {seed}");
+            }
+            for (bits, expected) in golden.getrandbits {
+                assert_eq!(rng.getrandbits(bits), expected, "getrandbits({bits}) of seed {seed}");
+            }
+            for (low, high, expected) in golden.randint {
+                assert_eq!(rng.between(low, high), expected, "randint({low}, {high}) of seed {seed}");
+            }
+            let mut shuffled: Vec<u32> = (0..100).collect();
+            rng.shuffle(&mut shuffled);
+            assert_eq!(shuffled, golden.shuffle, "shuffle of seed {seed}");
+            (0..2_000).for_each(|_| {
+                rng.getrandbits(32);
+            });
+            assert_eq!(rng.random(), float(&golden.random_later), "random() of seed {seed} after 2,000 words");
+        }
+    }
+}
