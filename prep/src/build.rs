@@ -11,9 +11,11 @@ use cloze_formats::masking::Masker;
 use cloze_formats::rng::{KeyedRng, Purpose};
 use cloze_formats::schema::Layout;
 use cloze_formats::shard::ShardWriter;
+use cloze_formats::vocabulary::SpecialIds;
 use cloze_formats::{Dataset, DatasetSpec, DatasetWriter, Kind, Manifest, PretrainRow, StaticMask, Tokens};
 use rayon::prelude::*;
 
+use crate::compat;
 use crate::error::{Error, Result};
 use crate::pairs::truncate_pair;
 use crate::plan::{Plan, Planned, is_in_split};
@@ -37,6 +39,9 @@ pub fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: Pr
     }
     refuse_finished(out)?;
     check_split(corpus, config, out)?;
+    if config.compat.is_some() {
+        return Ok(vec![compat::build(corpus, config, out, progress)?]);
+    }
     // The held-out part first: its manifest must not be missing from a dataset that looks finished.
     let mut manifests = Vec::new();
     if config.held_out > 0.0 {
@@ -101,28 +106,35 @@ fn finished_before(corpus: &Dataset, config: &InstanceConfig, dir: &Path) -> Res
 }
 
 fn build_split(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: Progress) -> Result<Manifest> {
-    let (corpus_sha256, corpus_bytes) = sha256_file(corpus.dir().join(MANIFEST))?;
-    let vocabulary = corpus.manifest().vocabulary.clone();
-    let static_masks = config.masking == MaskingMode::Static;
-    let spec = |config: &InstanceConfig| DatasetSpec {
-        writer: WRITER.to_owned(),
-        kind: Kind::Pretrain,
-        layout: Layout::new(Kind::Pretrain, corpus.vocabulary().len(), static_masks),
-        vocabulary: vocabulary.clone(),
-        configuration: serde_json::to_value(config).expect("a configuration is plain data"),
-        inputs: corpus_sha256.clone().into(),
-    };
-    let mut writer = DatasetWriter::create(out, spec(config), corpus.vocabulary())?;
+    let source = corpus_source(corpus)?;
+    let mut writer = DatasetWriter::create(out, dataset_spec(corpus, config, &source), corpus.vocabulary())?;
     let plan = Plan::make(corpus, config, &writer.work_dir().join("plan"), progress)?;
     // What "by size" came to is part of what decides the bytes.
     let resolved = InstanceConfig { num_shards: plan.num_shards(), ..config.clone() };
     writer.resolve_configuration(serde_json::to_value(&resolved).expect("a configuration is plain data"));
     materialise_missing(corpus, &resolved, &plan, &writer, progress)?;
-    let documents = corpus.len();
+    Ok(writer.publish(vec![source])?)
+}
+
+/// What the dataset will be, made with `config` of the corpus that `source` describes.
+pub(crate) fn dataset_spec(corpus: &Dataset, config: &InstanceConfig, source: &Source) -> DatasetSpec {
+    let static_masks = config.masking == MaskingMode::Static;
+    DatasetSpec {
+        writer: WRITER.to_owned(),
+        kind: Kind::Pretrain,
+        layout: Layout::new(Kind::Pretrain, corpus.vocabulary().len(), static_masks),
+        vocabulary: corpus.manifest().vocabulary.clone(),
+        configuration: serde_json::to_value(config).expect("a configuration is plain data"),
+        inputs: source.sha256.clone().into(),
+    }
+}
+
+/// The corpus as a source of the dataset.
+pub(crate) fn corpus_source(corpus: &Dataset) -> Result<Source> {
+    let (sha256, bytes) = sha256_file(corpus.dir().join(MANIFEST))?;
     let name = corpus.dir().canonicalize().unwrap_or_else(|_| corpus.dir().to_owned());
     let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let source = Source { name, format: "corpus".to_owned(), bytes: corpus_bytes, sha256: corpus_sha256, documents };
-    writer.publish(vec![source])
+    Ok(Source { name, format: "corpus".to_owned(), bytes, sha256, documents: corpus.len() })
 }
 
 fn materialise_missing(
@@ -147,6 +159,18 @@ fn materialise_missing(
     })
 }
 
+/// Puts `[CLS] A [SEP] B [SEP]` into `input_ids`; returns the number of tokens of `[CLS] A [SEP]`.
+pub(crate) fn assemble(input_ids: &mut Vec<u32>, special: SpecialIds, a: Tokens<'_>, b: Tokens<'_>) -> u16 {
+    input_ids.clear();
+    input_ids.push(special.cls);
+    a.append_to(input_ids);
+    input_ids.push(special.sep);
+    let segment_a_length = input_ids.len() as u16;
+    b.append_to(input_ids);
+    input_ids.push(special.sep);
+    segment_a_length
+}
+
 /// Turns descriptors into rows: gather, truncate, mask.
 struct InstanceMaker<'a> {
     corpus: &'a Dataset,
@@ -159,9 +183,8 @@ struct InstanceMaker<'a> {
 
 impl<'a> InstanceMaker<'a> {
     fn new(corpus: &'a Dataset, config: &'a InstanceConfig) -> Self {
-        let vocabulary = &corpus.manifest().vocabulary;
         let masker = match config.masking {
-            MaskingMode::Static => Some(Masker::new(config.masking_config(), vocabulary)),
+            MaskingMode::Static => Some(Masker::new(config.masking_config(), corpus.vocabulary())),
             MaskingMode::Dynamic => None,
         };
         Self { corpus, config, masker, input_ids: Vec::new(), positions: Vec::new(), inputs: Vec::new() }
@@ -172,16 +195,10 @@ impl<'a> InstanceMaker<'a> {
         let max_num_tokens = usize::from(self.config.max_seq_length) - 3;
         let mut rng = KeyedRng::new(self.config.seed, Purpose::Truncate, planned.position, 0);
         let (a_len, b_len) = (planned.a_len as usize, planned.b_len() as usize);
-        let [a_front, a_back, b_front, b_back] = truncate_pair(a_len, b_len, max_num_tokens, &mut rng);
+        let [a_front, a_back, b_front, b_back] = truncate_pair(a_len, b_len, max_num_tokens, || rng.coin());
         let a = self.tokens(planned.document, planned.a_start, (a_front, a_len - a_back))?;
         let b = self.tokens(planned.b_document, planned.b_start, (b_front, b_len - b_back))?;
-        self.input_ids.clear();
-        self.input_ids.push(special.cls);
-        a.append_to(&mut self.input_ids);
-        self.input_ids.push(special.sep);
-        let segment_a_length = self.input_ids.len() as u16;
-        b.append_to(&mut self.input_ids);
-        self.input_ids.push(special.sep);
+        let segment_a_length = assemble(&mut self.input_ids, special, a, b);
         let masked = match &mut self.masker {
             None => None,
             Some(masker) => {

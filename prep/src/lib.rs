@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod cli;
+mod compat;
 pub mod error;
 pub mod glue;
 pub mod inspect;

@@ -34,14 +34,54 @@ pub struct PairConfig {
     pub short_seq_prob: f64,
 }
 
+/// The draws that pair making needs.
+pub trait Draws {
+    /// Uniform in `[0, 1)`.
+    fn unit(&mut self) -> f64;
+
+    /// Uniform in `0..bound`; panics where that is empty.
+    fn below(&mut self, bound: u64) -> u64;
+
+    /// A fair coin.
+    fn coin(&mut self) -> bool;
+
+    /// Uniform in `low..=high`.
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.below(high - low + 1)
+    }
+}
+
+impl Draws for KeyedRng {
+    fn unit(&mut self) -> f64 {
+        self.unit()
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.below(bound)
+    }
+
+    fn coin(&mut self) -> bool {
+        self.coin()
+    }
+}
+
 /// Calls `emit` for each pair of a document whose sentences have `sentence_lengths` tokens.
 ///
 /// Sentences are gathered until they reach a target length (usually `max_num_tokens`); the chunk is cut into A and B at a
 /// random sentence; half of the time, and always for a chunk of one sentence, B is random instead and the unused
-/// sentences go back. Which random document is drawn elsewhere, so that planning reads lengths only.
+/// sentences go back. Which random document is drawn elsewhere, so that planning reads lengths only; `emit` is given the
+/// generator for those who draw it from the same one.
 ///
-/// Source: `create_instances_from_document`, google-research/bert. The order of the draws is our own.
-pub fn pair_document(sentence_lengths: &[u16], config: PairConfig, rng: &mut KeyedRng, mut emit: impl FnMut(Pair)) {
+/// Source: `create_instances_from_document`, google-research/bert, draw for draw.
+///
+/// # Errors
+/// Those of `emit`.
+pub fn pair_document<R: Draws, E>(
+    sentence_lengths: &[u16],
+    config: PairConfig,
+    rng: &mut R,
+    mut emit: impl FnMut(Pair, &mut R) -> Result<(), E>,
+) -> Result<(), E> {
     let longest = config.max_num_tokens;
     let target = if rng.unit() < config.short_seq_prob { rng.between(2, longest as u64) as usize } else { longest };
     let mut start = 0;
@@ -64,10 +104,11 @@ pub fn pair_document(sentence_lengths: &[u16], config: PairConfig, rng: &mut Key
         } else {
             SegmentB::Next(a.end..i)
         };
-        emit(Pair { a, b });
+        emit(Pair { a, b }, rng)?;
         start = i;
         chunk_tokens = 0;
     }
+    Ok(())
 }
 
 /// Sentences `from..` of a document until they hold `target` tokens: at least one, at most all.
@@ -83,22 +124,28 @@ pub fn take_sentences(sentence_lengths: &[u16], from: usize, target: usize) -> R
 
 /// How many tokens to drop at (front of A, back of A, front of B, back of B) so that both fit `max_num_tokens`.
 ///
-/// One token at a time goes from the longer segment (B where they are equal), from its front or back with equal probability.
+/// One token at a time goes from the longer segment (B where they are equal), from its front where `from_front` says so.
 ///
 /// Source: `truncate_seq_pair`, google-research/bert.
-pub fn truncate_pair(mut a: usize, mut b: usize, max_num_tokens: usize, rng: &mut KeyedRng) -> [usize; 4] {
+pub fn truncate_pair(
+    mut a: usize,
+    mut b: usize,
+    max_num_tokens: usize,
+    mut from_front: impl FnMut() -> bool,
+) -> [usize; 4] {
     let mut dropped = [0; 4];
     while a + b > max_num_tokens {
         let longer_is_a = a > b;
-        let from_front = rng.coin();
         *(if longer_is_a { &mut a } else { &mut b }) -= 1;
-        dropped[usize::from(!longer_is_a) * 2 + usize::from(!from_front)] += 1;
+        dropped[usize::from(!longer_is_a) * 2 + usize::from(!from_front())] += 1;
     }
     dropped
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use cloze_formats::rng::Purpose;
 
     use super::*;
@@ -107,7 +154,10 @@ mod tests {
 
     fn pairs(lengths: &[u16], key: u64) -> Vec<Pair> {
         let mut pairs = Vec::new();
-        pair_document(lengths, CONFIG, &mut KeyedRng::new(1, Purpose::Plan, key, 0), |p| pairs.push(p));
+        let Ok(()) = pair_document(lengths, CONFIG, &mut KeyedRng::new(1, Purpose::Plan, key, 0), |pair, _| {
+            pairs.push(pair);
+            Ok::<_, Infallible>(())
+        });
         pairs
     }
 
@@ -157,10 +207,10 @@ mod tests {
     fn truncation_leaves_both_segments_and_the_exact_length() {
         let mut rng = KeyedRng::new(4, Purpose::Truncate, 0, 0);
         for (a, b) in [(300, 10), (10, 300), (63, 63), (1, 125), (125, 1), (70_000, 2)] {
-            let [af, ab, bf, bb] = truncate_pair(a, b, 125, &mut rng);
+            let [af, ab, bf, bb] = truncate_pair(a, b, 125, || rng.coin());
             let (a, b) = (a - af - ab, b - bf - bb);
             assert!(a >= 1 && b >= 1 && a + b == 125, "{a} {b}");
         }
-        assert_eq!(truncate_pair(60, 65, 125, &mut rng), [0; 4]);
+        assert_eq!(truncate_pair(60, 65, 125, || rng.coin()), [0; 4]);
     }
 }

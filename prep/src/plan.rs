@@ -3,8 +3,10 @@
 //! A plan is a list of fixed-size descriptors on disk, one file per group of shards, so that planning needs neither the
 //! corpus nor the instances in memory.
 
+use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,9 +89,29 @@ impl Planned {
 
 /// What planning found, kept beside the descriptors: its presence says that they are complete.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Totals {
-    num_instances: u64,
-    num_shards: u32,
+pub(crate) struct Totals {
+    pub num_instances: u64,
+    pub num_shards: u32,
+}
+
+impl Totals {
+    /// `num_shards` 0: by size.
+    pub fn new(num_instances: u64, num_shards: u32) -> Result<Self, String> {
+        if u64::from(num_shards) > num_instances {
+            let what = "num_shards: expected at most one per instance";
+            return Err(format!("{what} ({num_instances}), found {num_shards}"));
+        }
+        let by_size = (num_instances / 128).clamp(*ROWS_PER_SHARD.start(), *ROWS_PER_SHARD.end());
+        let num_shards = if num_shards == 0 { num_instances.div_ceil(by_size) as u32 } else { num_shards };
+        Ok(Self { num_instances, num_shards })
+    }
+
+    /// Rows of `shard`; counts of shards differ by at most 1.
+    pub fn rows(&self, shard: u32) -> Range<u64> {
+        let first =
+            |shard: u32| (u128::from(shard) * u128::from(self.num_instances) / u128::from(self.num_shards)) as u64;
+        first(shard)..first(shard + 1)
+    }
 }
 
 /// A complete plan on disk.
@@ -115,16 +137,9 @@ impl Plan {
         let counts = planner.count(progress)?;
         let num_instances: u64 = counts.iter().map(|c| c.instances).sum();
         let num_documents: u64 = counts.iter().map(|c| c.documents).sum::<u64>() / u64::from(config.dupe_factor);
-        if u64::from(config.num_shards) > num_instances {
-            let (found, what) = (config.num_shards, "num_shards: expected at most one per instance");
-            return Err(Error::invalid(corpus.dir(), format!("{what} ({num_instances}), found {found}")));
-        }
-        let num_shards = match config.num_shards {
-            0 => num_instances.div_ceil((num_instances / 128).clamp(*ROWS_PER_SHARD.start(), *ROWS_PER_SHARD.end()))
-                as u32,
-            n => n,
-        };
-        let plan = Self { dir: dir.to_owned(), totals: Totals { num_instances, num_shards } };
+        let totals =
+            Totals::new(num_instances, config.num_shards).map_err(|problem| Error::invalid(corpus.dir(), problem))?;
+        let plan = Self { dir: dir.to_owned(), totals };
         planner.write(&plan, &counts, num_documents, progress)?;
         let json = serde_json::to_vec(&plan.totals).map_err(std::io::Error::other).at(&totals_path)?;
         durable::write(&totals_path, &json)?;
@@ -147,7 +162,7 @@ impl Plan {
         let mut bytes = Vec::new();
         File::open(&path).and_then(|mut f| f.read_to_end(&mut bytes)).at(&path)?;
         let (records, rest) = bytes.as_chunks::<PLANNED_BYTES>();
-        let rows = self.first_row(shard)..self.first_row(shard + 1);
+        let rows = self.totals.rows(shard);
         let mut planned: Vec<Planned> =
             records.iter().map(Planned::from_bytes).filter(|p| rows.contains(&p.position)).collect();
         planned.sort_unstable_by_key(|p| p.position);
@@ -159,11 +174,6 @@ impl Plan {
             return Err(Error::invalid(path, problem));
         }
         Ok(planned)
-    }
-
-    /// First row of `shard`; counts of shards differ by at most 1.
-    fn first_row(&self, shard: u32) -> u64 {
-        (u128::from(shard) * u128::from(self.totals.num_instances) / u128::from(self.totals.num_shards)) as u64
     }
 
     fn shard_of_row(&self, row: u64) -> u32 {
@@ -298,13 +308,16 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn pairs(&self, row: CorpusRow<'_>, document: u64, duplicate: u64, emit: impl FnMut(Pair)) {
+    fn pairs(&self, row: CorpusRow<'_>, document: u64, duplicate: u64, mut emit: impl FnMut(Pair)) {
         let config = PairConfig {
             max_num_tokens: usize::from(self.config.max_seq_length) - 3,
             short_seq_prob: self.config.short_seq_prob,
         };
         let mut rng = KeyedRng::new(self.config.seed, Purpose::Plan, document, duplicate);
-        pair_document(row.sentence_lengths, config, &mut rng, emit);
+        let Ok(()) = pair_document(row.sentence_lengths, config, &mut rng, |pair, _| {
+            emit(pair);
+            Ok::<_, Infallible>(())
+        });
     }
 
     /// A random place of a random other document of the split: (document, first token, tokens).
@@ -365,11 +378,11 @@ mod tests {
     fn shards_differ_by_at_most_one_row_and_rows_know_their_shard() {
         for (num_instances, num_shards) in [(10, 3), (7, 7), (1_000, 128), (5, 8)] {
             let plan = Plan { dir: PathBuf::new(), totals: Totals { num_instances, num_shards } };
-            let sizes: Vec<u64> = (0..num_shards).map(|s| plan.first_row(s + 1) - plan.first_row(s)).collect();
+            let sizes: Vec<u64> = (0..num_shards).map(|s| plan.totals.rows(s)).map(|r| r.end - r.start).collect();
             assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1);
             for row in 0..num_instances {
                 let shard = plan.shard_of_row(row);
-                assert!((plan.first_row(shard)..plan.first_row(shard + 1)).contains(&row));
+                assert!(plan.totals.rows(shard).contains(&row));
             }
         }
     }

@@ -151,7 +151,9 @@ fn masking(section: &PretrainData, dataset: &Dataset) -> Result<Masking> {
         Error::Invalid(format!("data.max_predictions_per_seq: expected at most {}, found {most}", u16::MAX))
     })?;
     let masked_lm_prob = prob.unwrap_or(default.masked_lm_prob);
-    Ok(Masking::Dynamic(MaskingConfig { masked_lm_prob, max_predictions_per_seq }))
+    let whole_words = section.whole_word_masking.or_else(|| find(configuration, "whole_word_masking")?.as_bool());
+    let whole_word_masking = whole_words.unwrap_or(default.whole_word_masking);
+    Ok(Masking::Dynamic(MaskingConfig { masked_lm_prob, max_predictions_per_seq, whole_word_masking }))
 }
 
 /// The value of `key` in `value` or in an object directly inside it.

@@ -45,7 +45,7 @@ impl Gather for GlueGather {
         self.0.row_length(row)
     }
 
-    fn num_masked(&self, _row: u64, _length: usize) -> Result<u64> {
+    fn num_masked(&self, _row: u64, _epoch: u64, _length: usize) -> Result<u64> {
         Ok(0)
     }
 
@@ -73,7 +73,7 @@ impl Gather for SquadGather {
         self.0.row_length(row)
     }
 
-    fn num_masked(&self, _row: u64, _length: usize) -> Result<u64> {
+    fn num_masked(&self, _row: u64, _epoch: u64, _length: usize) -> Result<u64> {
         Ok(0)
     }
 

@@ -64,8 +64,8 @@ pub trait Gather: Send + Sync + 'static {
     /// Tokens of row `row`.
     fn row_length(&self, row: u64) -> Result<usize>;
 
-    /// Positions that will be predicted in row `row` of `length` tokens; 0 for fine-tuning.
-    fn num_masked(&self, row: u64, length: usize) -> Result<u64>;
+    /// Positions that will be predicted in row `row` of `length` tokens in epoch `epoch`; 0 for fine-tuning.
+    fn num_masked(&self, row: u64, epoch: u64, length: usize) -> Result<u64>;
 
     /// The micro-batch of `rows`, each with the epoch it is seen in.
     fn gather(&self, rows: &[(u64, u64)]) -> Result<Self::Batch>;
@@ -130,10 +130,10 @@ impl<G: Gather> Stream<G> {
         let (rows, next) = self.deal(cursor);
         let mut lengths = Vec::with_capacity(rows.len());
         let (mut num_masked, mut num_tokens) = (0, 0);
-        for &(row, _) in &rows {
+        for &(row, epoch) in &rows {
             let length = self.gather.row_length(row)?;
             num_tokens += length as u64;
-            num_masked += self.gather.num_masked(row, length)?;
+            num_masked += self.gather.num_masked(row, epoch, length)?;
             lengths.push(length);
         }
         let cut = plan::micro_batches(&lengths, self.config.micro_batch_tokens);

@@ -35,6 +35,8 @@ pub enum Masking {
 pub struct PretrainGather {
     dataset: Arc<Dataset>,
     masking: Masking,
+    /// For dynamic masks; copied by each call, which shares its table of the vocabulary.
+    masker: Masker,
     seed: u64,
 }
 
@@ -48,7 +50,16 @@ impl PretrainGather {
             let problem = "expected static masks, found a dataset built with dynamic masking; ask for dynamic masking";
             return Err(Error::invalid(dataset.dir(), problem));
         }
-        Ok(Self { dataset, masking, seed })
+        let config = match masking {
+            Masking::Dynamic(config) => config,
+            Masking::Static => MaskingConfig::default(),
+        };
+        let masker = Masker::new(config, dataset.vocabulary());
+        Ok(Self { dataset, masking, masker, seed })
+    }
+
+    fn rng(&self, row: u64, epoch: u64) -> KeyedRng {
+        KeyedRng::new(self.seed, Purpose::DynamicMask, row, epoch)
     }
 }
 
@@ -63,20 +74,22 @@ impl Gather for PretrainGather {
         self.dataset.row_length(row)
     }
 
-    fn num_masked(&self, row: u64, length: usize) -> Result<u64> {
+    fn num_masked(&self, row: u64, epoch: u64, length: usize) -> Result<u64> {
         Ok(match self.masking {
             Masking::Static => self.dataset.pretrain_row(row)?.masked.map_or(0, |m| m.positions.len() as u64),
+            // How many positions whole words come to, only drawing them tells.
+            Masking::Dynamic(config) if config.whole_word_masking => {
+                let instance = self.dataset.pretrain_row(row)?;
+                let mut masker = self.masker.clone();
+                masker.mask(instance.input_ids, instance.segment_a_length, &mut self.rng(row, epoch)).len() as u64
+            }
             Masking::Dynamic(config) => config.num_predictions(length) as u64,
         })
     }
 
     fn gather(&self, rows: &[(u64, u64)]) -> Result<PretrainBatch> {
         let mut batch = PretrainBatch::default();
-        let config = match self.masking {
-            Masking::Dynamic(config) => config,
-            Masking::Static => MaskingConfig::default(),
-        };
-        let mut masker = Masker::new(config, &self.dataset.manifest().vocabulary);
+        let mut masker = self.masker.clone();
         for &(index, epoch) in rows {
             let row = self.dataset.pretrain_row(index)?;
             let start = batch.sequences.num_tokens();
@@ -92,8 +105,7 @@ impl Gather for PretrainGather {
                     masked.positions.iter().zip(masked.inputs.iter()).for_each(|(&p, seen)| apply(p, seen));
                 }
                 _ => {
-                    let mut rng = KeyedRng::new(self.seed, Purpose::DynamicMask, index, epoch);
-                    let chosen = masker.mask(row.input_ids, row.segment_a_length, &mut rng);
+                    let chosen = masker.mask(row.input_ids, row.segment_a_length, &mut self.rng(index, epoch));
                     chosen.iter().for_each(|&(position, seen)| apply(position, seen));
                 }
             }

@@ -16,6 +16,10 @@ fn dynamic() -> Masking {
     Masking::Dynamic(MaskingConfig::default())
 }
 
+fn whole_words() -> Masking {
+    Masking::Dynamic(MaskingConfig { masked_lm_prob: 0.4, whole_word_masking: true, ..Default::default() })
+}
+
 #[test]
 fn every_instance_is_seen_exactly_once_an_epoch() {
     let dir = pretrain_dataset(101, false);
@@ -51,13 +55,13 @@ fn evaluation_passes_once_in_natural_order() {
 #[test]
 fn a_global_batch_holds_the_same_instances_and_masks_for_any_budget_and_world_size() {
     let dir = pretrain_dataset(50, false);
-    let of = |micro_batch_tokens, world_size| {
+    let of = |masking, micro_batch_tokens, world_size| {
         let mut all = Vec::new();
         let mut masked = 0;
         for rank in 0..world_size {
             let config =
                 StreamConfig { global_batch_size: 24, micro_batch_tokens, rank, world_size, ..Default::default() };
-            let batch = stream(dir.path(), config, dynamic()).global_batch(Cursor::default()).unwrap();
+            let batch = stream(dir.path(), config, masking).global_batch(Cursor::default()).unwrap();
             masked += batch.micro_batches.iter().map(|b| b.masked_lm_ids.len() as u64).sum::<u64>();
             assert_eq!(batch.num_instances, 24);
             for b in &batch.micro_batches {
@@ -72,9 +76,12 @@ fn a_global_batch_holds_the_same_instances_and_masks_for_any_budget_and_world_si
         all.sort();
         all
     };
-    let whole = of(1 << 20, 1);
-    assert_eq!(of(64, 1), whole);
-    assert_eq!(of(100, 3), whole);
+    for masking in [dynamic(), whole_words()] {
+        let whole = of(masking, 1 << 20, 1);
+        assert_eq!(of(masking, 64, 1), whole);
+        assert_eq!(of(masking, 100, 3), whole);
+    }
+    assert_ne!(of(whole_words(), 64, 1), of(dynamic(), 64, 1));
 }
 
 #[test]

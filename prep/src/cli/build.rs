@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use cloze_formats::config::{InstanceConfig, MaskingMode};
+use cloze_formats::config::{Compat, InstanceConfig, MaskingMode};
 use cloze_formats::{Dataset, Kind};
 
 use super::Context;
@@ -23,9 +23,13 @@ pub struct BuildArgs {
     /// 1: sequence length 128, 20 predictions; 2: 512 and 80.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     pub phase: u8,
-    /// When masks are decided: once, here (static), or by the trainer, anew in each epoch (dynamic).
-    #[arg(long, value_enum, default_value_t = MaskingArg::Dynamic)]
-    pub masking: MaskingArg,
+    /// When masks are decided: once, here (static), or by the trainer, anew in each epoch (dynamic) [default: dynamic;
+    /// static with --compat]
+    #[arg(long, value_enum, hide_possible_values = true)]
+    pub masking: Option<MaskingArg>,
+    /// Predict all pieces of a word or none. With dynamic masking the trainer does.
+    #[arg(long)]
+    pub whole_word_masking: bool,
     /// Times each document is made into instances, each time differently [default: 5 static, 1 dynamic]
     #[arg(long, value_name = "N")]
     pub dupe_factor: Option<u32>,
@@ -50,6 +54,17 @@ pub struct BuildArgs {
     /// Number of shards; 0 for by size.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub num_shards: u32,
+    /// Re-create another program's instances bit for bit: those of NVIDIA's create_pretraining_data.py (nvidia) over
+    /// the same sentences with --random_seed SEED. Slower, because its draws follow one another.
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "PROGRAM")]
+    pub compat: Option<CompatArg>,
+}
+
+/// Programs whose instances can be re-created.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum CompatArg {
+    /// NVIDIA's create_pretraining_data.py.
+    Nvidia,
 }
 
 /// When masks are decided.
@@ -64,20 +79,25 @@ pub enum MaskingArg {
 impl BuildArgs {
     /// The configuration that the flags stand for.
     pub fn config(&self) -> InstanceConfig {
-        let masking = match self.masking {
-            MaskingArg::Static => MaskingMode::Static,
-            MaskingArg::Dynamic => MaskingMode::Dynamic,
+        let compat = self.compat.map(|CompatArg::Nvidia| Compat::Nvidia);
+        let masking = match (self.masking, compat) {
+            (Some(MaskingArg::Static), _) | (None, Some(_)) => MaskingMode::Static,
+            (Some(MaskingArg::Dynamic), _) | (None, None) => MaskingMode::Dynamic,
         };
         let defaults = InstanceConfig::for_phase(self.phase, masking);
+        let max_seq_length = self.max_seq_length.unwrap_or(defaults.max_seq_length);
+        let most_predictions = defaults.max_predictions_per_seq.min(max_seq_length);
         InstanceConfig {
-            max_seq_length: self.max_seq_length.unwrap_or(defaults.max_seq_length),
-            max_predictions_per_seq: self.max_predictions_per_seq.unwrap_or(defaults.max_predictions_per_seq),
+            max_seq_length,
+            max_predictions_per_seq: self.max_predictions_per_seq.unwrap_or(most_predictions),
+            whole_word_masking: self.whole_word_masking,
             dupe_factor: self.dupe_factor.unwrap_or(defaults.dupe_factor),
             seed: self.seed,
             masked_lm_prob: self.masked_lm_prob,
             short_seq_prob: self.short_seq_prob,
             held_out: self.held_out,
             num_shards: self.num_shards,
+            compat,
             ..defaults
         }
     }

@@ -81,7 +81,7 @@ impl<'a> Shower<'a> {
         let dynamic = if is_dynamic {
             let config: InstanceConfig = serde_json::from_value(manifest.configuration.clone())
                 .map_err(|e| Error::invalid(dataset.dir(), format!("the configuration cannot be read: {e}")))?;
-            Some(Masker::new(config.masking_config(), &manifest.vocabulary))
+            Some(Masker::new(config.masking_config(), dataset.vocabulary()))
         } else {
             None
         };

@@ -106,6 +106,8 @@ pub struct PretrainData {
     pub masked_lm_prob: Option<f64>,
     /// Most positions to predict per instance, for dynamic masking. Default: the dataset's own setting, else 20.
     pub max_predictions_per_seq: Option<u64>,
+    /// Predict all pieces of a word or none, for dynamic masking. Default: the dataset's own setting, else false.
+    pub whole_word_masking: Option<bool>,
     /// Steps between measurements on the held-out dataset; there is always one at the end. Default 500.
     pub held_out_every: u64,
     /// Held-out instances measured, the first ones. Default 1000.
@@ -130,6 +132,7 @@ impl Default for PretrainData {
             masking: MaskingMode::Auto,
             masked_lm_prob: None,
             max_predictions_per_seq: None,
+            whole_word_masking: None,
             held_out_every: 500,
             held_out_instances: 1000,
         }
