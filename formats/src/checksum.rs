@@ -35,8 +35,10 @@ impl Serialize for Crc32c {
 impl<'de> Deserialize<'de> for Crc32c {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let digits = (text.len() == 8).then(|| u32::from_str_radix(&text, 16).ok()).flatten();
-        digits.map(Self).ok_or_else(|| de::Error::custom(format!("expected 8 hexadecimal digits, found {text:?}")))
+        // Lower case only: a bit that flips a digit's case is damage too.
+        let is_digits = text.len() == 8 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let value = if is_digits { u32::from_str_radix(&text, 16).ok() } else { None };
+        value.map(Self).ok_or_else(|| de::Error::custom(format!("expected 8 hexadecimal digits, found {text:?}")))
     }
 }
 
