@@ -15,5 +15,6 @@ pub mod tokenize;
 pub mod vocab;
 pub mod wikitext;
 pub mod wordpiece;
+pub mod world;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,5 +1,6 @@
 //! Which of several processes this one is, and what falls to it: the one home of rank arithmetic.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Environment variables that launchers set: rank and world size.
@@ -92,6 +93,27 @@ impl World {
     pub fn owner(self, thing: u32, num_things: u32) -> u32 {
         let (things, world) = (u64::from(num_things), u64::from(self.world_size));
         (((u64::from(thing) + 1) * world - 1) / things) as u32
+    }
+
+    /// What is missing before publication, and how to make it. `missing`: number of things by rank.
+    pub fn describe_missing(self, things: &str, num_things: usize, missing: &BTreeMap<u32, u32>) -> String {
+        let num_missing: u32 = missing.values().sum();
+        if self.is_alone() {
+            return format!("{num_missing} of {num_things} {things} are missing; run the same command again");
+        }
+        let ranks: Vec<String> = missing.keys().take(20).map(u32::to_string).collect();
+        let more = if missing.len() > ranks.len() {
+            format!(" and {} more", missing.len() - ranks.len())
+        } else {
+            String::new()
+        };
+        format!(
+            "{num_missing} of {num_things} {things} are missing, of rank {}{more}; run them again with --rank {} \
+             --world-size {}, then `cloze-prep finish`",
+            ranks.join(", "),
+            if ranks.len() == 1 { &ranks[0] } else { "R" },
+            self.world_size
+        )
     }
 
     /// The rank of each thing, by weight: heaviest first, each to the rank with the least so far.

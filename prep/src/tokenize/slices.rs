@@ -72,7 +72,7 @@ mod tests {
     fn small_files_share_a_slice_and_large_ones_stand_alone() {
         assert_eq!(cut(&sources(&[3, 4, 3, 1, 50, 2, 2]), 10), [0..3, 3..4, 4..5, 5..7]);
         assert_eq!(cut(&sources(&[0, 0, 11]), 10), [0..2, 2..3]);
-        assert_eq!(cut(&sources(&[]), 10), []);
+        assert!(cut(&sources(&[]), 10).is_empty());
     }
 
     #[test]
