@@ -134,6 +134,15 @@ mod tests {
     }
 
     #[test]
+    fn digits_have_one_spelling() {
+        let read = |text: &str| serde_json::from_str::<Crc32c>(text).map(|crc| crc.0).ok();
+        assert_eq!(read("\"8a9136aa\""), Some(0x8a91_36aa));
+        for text in ["\"8A9136aa\"", "\"+a9136aa\"", "\"8a9136a\"", "\"08a9136aa\"", "7"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn writer_restarts_the_checksum_where_asked() {
         let mut w = ChecksumWriter::new(Vec::new());
         w.write_all(b"ab").unwrap();

@@ -1,6 +1,8 @@
 //! A dataset directory: `manifest.json`, its shards and its side files.
 
 mod check;
+#[cfg(test)]
+mod damage;
 mod journal;
 mod lock;
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub(crate) fn vocabulary() -> Vocabulary {
     Vocabulary::from_bytes("vocab.txt", text.into_bytes()).unwrap()
 }
 
-fn spec(kind: Kind, optional: bool) -> DatasetSpec {
+pub(super) fn spec(kind: Kind, optional: bool) -> DatasetSpec {
     let vocabulary = vocabulary();
     DatasetSpec {
         writer: "test".to_owned(),
