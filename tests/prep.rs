@@ -1,7 +1,6 @@
 //! `cloze-prep` from text to shards, run as a program.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use cloze_formats::{Dataset, Kind};
 use cloze_tests::{cloze_prep, files, finish, prepare_samples, refuse, sample, succeed};
@@ -49,37 +48,6 @@ fn shards_are_the_same_bytes_for_1_2_and_8_threads() {
         }
         assert_eq!(one.len(), other.len());
     }
-}
-
-#[test]
-fn a_killed_run_is_resumed_to_the_same_bytes() {
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path();
-    prepare_samples(dir);
-    let build = "build --corpus DIR/corpus --masking static --dupe-factor 40 --num-shards 24 --held-out 0.1";
-    prep(&format!("{build} --out DIR/whole"), dir);
-    let mut interruptions = 0;
-    for attempt in 0u64..200 {
-        let mut command = cloze_prep();
-        let mut child = command.args(words(&format!("{build} --out DIR/killed"), dir)).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(5 + 4 * attempt));
-        let _ = child.kill();
-        if child.wait().unwrap().success() {
-            break;
-        }
-        interruptions += 1;
-        if dir.join("killed/manifest.json").exists() {
-            // Killed between publishing and cleaning up: the next run finds it finished, and cleans up.
-            refuse(cloze_prep(), &words(&format!("{build} --out DIR/killed"), dir));
-            break;
-        }
-    }
-    assert!(interruptions > 0, "at least one run was killed before it was done");
-    assert!(dir.join("killed/manifest.json").exists());
-    let (whole, killed) = (files(&dir.join("whole")), files(&dir.join("killed")));
-    let names = |files: &[(PathBuf, Vec<u8>)]| files.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&whole), names(&killed));
-    assert!(whole == killed, "the bytes of some file differ");
 }
 
 #[test]

@@ -35,8 +35,10 @@ impl Serialize for Crc32c {
 impl<'de> Deserialize<'de> for Crc32c {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let digits = (text.len() == 8).then(|| u32::from_str_radix(&text, 16).ok()).flatten();
-        digits.map(Self).ok_or_else(|| de::Error::custom(format!("expected 8 hexadecimal digits, found {text:?}")))
+        // Lower case only: a bit that flips a digit's case is damage too.
+        let is_digits = text.len() == 8 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let value = if is_digits { u32::from_str_radix(&text, 16).ok() } else { None };
+        value.map(Self).ok_or_else(|| de::Error::custom(format!("expected 8 hexadecimal digits, found {text:?}")))
     }
 }
 
@@ -129,6 +131,15 @@ mod tests {
     fn crc_is_castagnoli() {
         // RFC 3720, B.4: 32 bytes of zeros.
         assert_eq!(Crc32c::of(&[0; 32]).to_string(), "8a9136aa");
+    }
+
+    #[test]
+    fn digits_have_one_spelling() {
+        let read = |text: &str| serde_json::from_str::<Crc32c>(text).map(|crc| crc.0).ok();
+        assert_eq!(read("\"8a9136aa\""), Some(0x8a91_36aa));
+        for text in ["\"8A9136aa\"", "\"+a9136aa\"", "\"8a9136a\"", "\"08a9136aa\"", "7"] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -15,15 +15,20 @@ pub fn temporary(path: &Path) -> PathBuf {
 /// Publishes `bytes` at `path`, replacing what was there; a crash leaves the old file or the new one.
 pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
-    let temporary = temporary(path);
+    write_by(path, &temporary(path), bytes)
+}
+
+/// Like [`write`], by way of `temporary`, which must lie on the same file system: processes that may publish the same file
+/// at the same time each have one of their own.
+pub fn write_by(path: &Path, temporary: &Path, bytes: &[u8]) -> Result<()> {
     let result = (|| {
-        let mut file = File::create(&temporary)?;
+        let mut file = File::create(temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&temporary, path)
+        fs::rename(temporary, path)
     })();
     if result.is_err() {
-        let _ = fs::remove_file(&temporary);
+        let _ = fs::remove_file(temporary);
     }
     result.at(path)?;
     sync_parent(path)

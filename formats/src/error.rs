@@ -18,7 +18,7 @@ pub struct Error {
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The operating system refused.
-    #[error("{0}")]
+    #[error("{0}{advice}", advice = advice(.0))]
     Io(#[from] std::io::Error),
     /// The directory has no manifest.
     #[error("no manifest.json here: not a finished Cloze dataset{hint}")]
@@ -95,8 +95,11 @@ pub enum ErrorKind {
     #[error("{0}")]
     Arrow(String),
     /// The output directory is in use by another process.
-    #[error("another process is writing here; wait for it or choose another directory")]
-    Locked,
+    #[error("{who} here; wait for it or choose another directory")]
+    Locked {
+        /// The process, and what it does.
+        who: String,
+    },
     /// The content is not what it should be; the text says what was expected, found, and what to do.
     #[error("{0}")]
     Invalid(String),
@@ -127,6 +130,17 @@ impl Error {
     }
 }
 
+/// What to do about a refusal of the operating system, where that is the same wherever it happens.
+fn advice(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match error.kind() {
+        StorageFull | QuotaExceeded => "; free some space there, then run the same command again",
+        FileTooLarge => "; lift the limit on file sizes, then run the same command again",
+        ReadOnlyFilesystem => "; choose a directory that can be written",
+        _ => "",
+    }
+}
+
 impl From<arrow_schema::ArrowError> for ErrorKind {
     fn from(error: arrow_schema::ArrowError) -> Self {
         // A full disk arrives wrapped in arrow's error; people need to see the operating system's words.
@@ -146,5 +160,18 @@ pub trait AtPath<T> {
 impl<T, E: Into<ErrorKind>> AtPath<T> for Result<T, E> {
     fn at(self, path: impl AsRef<Path>) -> Result<T> {
         self.map_err(|e| Error::new(path, e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_a_read_only_one_say_what_to_do() {
+        let message = |code| Error::new("out", std::io::Error::from_raw_os_error(code)).to_string();
+        assert!(message(28).ends_with("(os error 28); free some space there, then run the same command again"));
+        assert!(message(30).ends_with("(os error 30); choose a directory that can be written"));
+        assert!(message(2).ends_with("(os error 2)"));
     }
 }

@@ -232,12 +232,16 @@ impl Manifest {
             if end != shard.tail_offset || shard.tail_offset > shard.bytes {
                 return Err(ErrorKind::ManifestSyntax(format!("{}: parts do not add up to the file", shard.file)));
             }
-            let rows: u64 = shard.batches.iter().map(|b| b.rows).sum();
-            if rows != shard.rows || Path::new(&shard.file).components().count() != 1 {
+            let rows = shard.batches.iter().try_fold(0u64, |sum, b| sum.checked_add(b.rows));
+            if rows != Some(shard.rows) || Path::new(&shard.file).components().count() != 1 {
                 return Err(ErrorKind::ManifestSyntax(format!("{}: rows or name are wrong", shard.file)));
             }
         }
-        Ok(())
+        let total = |count: fn(&ShardEntry) -> u64| {
+            let sum = self.shards.iter().try_fold(0u64, |sum, shard| sum.checked_add(count(shard)));
+            sum.ok_or_else(|| ErrorKind::ManifestSyntax("counts of shards are beyond all bounds".to_owned()))
+        };
+        total(|shard| shard.rows).and(total(|shard| shard.tokens)).and(total(|shard| shard.bytes)).map(drop)
     }
 }
 

@@ -83,7 +83,7 @@ impl<'a> From<&'a Vec<u32>> for Tokens<'a> {
 /// A tokenized document.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CorpusRow<'a> {
-    /// Number of the document in input order.
+    /// Ascending in input order, with gaps: slice in the upper 32 bits, number within it in the lower ones.
     pub document_id: u64,
     /// All sentences, one after the other, without special tokens.
     pub token_ids: Tokens<'a>,

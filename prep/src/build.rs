@@ -1,11 +1,12 @@
 //! Stage 2: a corpus to pre-training shards.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
 
 use cloze_formats::checksum::sha256_file;
 use cloze_formats::config::{InstanceConfig, MaskingMode, Split};
-use cloze_formats::dataset::{refuse_finished, remove_leftovers};
+use cloze_formats::dataset::{ShardId, Share, UnfinishedDataset, refuse_finished, remove_leftovers};
 use cloze_formats::manifest::{MANIFEST, Source};
 use cloze_formats::masking::Masker;
 use cloze_formats::rng::{KeyedRng, Purpose};
@@ -21,6 +22,7 @@ use crate::pairs::truncate_pair;
 use crate::plan::{Plan, Planned, is_in_split};
 use crate::progress::Progress;
 use crate::tokenize::WRITER;
+use crate::world::World;
 
 /// Makes the pre-training dataset `out` from `corpus`, and `out/held-out` where a share of the documents is held out.
 ///
@@ -32,6 +34,20 @@ use crate::tokenize::WRITER;
 /// # Memory usage
 /// Per thread the descriptors of one shard (32 bytes a row) and one record batch; the corpus is mapped.
 pub fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: Progress) -> Result<Vec<Manifest>> {
+    build_share(corpus, config, out, World::alone(), progress)
+}
+
+/// Like [`build`], but only the shards that fall to the rank of `world`; alone, all of them. The dataset is the same to the
+/// byte.
+///
+/// Of several ranks, in any order and at any time, none publishes: [`finish`] does, and no manifests are returned.
+pub fn build_share(
+    corpus: &Dataset,
+    config: &InstanceConfig,
+    out: &Path,
+    world: World,
+    progress: Progress,
+) -> Result<Vec<Manifest>> {
     config.validate().map_err(|problem| Error::invalid(out, problem))?;
     if u32::try_from(corpus.len()).is_err() {
         let problem = format!("expected at most {} documents, found {}", u32::MAX, corpus.len());
@@ -40,6 +56,10 @@ pub fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: Pr
     refuse_finished(out)?;
     check_split(corpus, config, out)?;
     if config.compat.is_some() {
+        if !world.is_alone() {
+            let problem = "compat: expected one process, found several ranks; its draws follow one another";
+            return Err(Error::invalid(out, problem));
+        }
         return Ok(vec![compat::build(corpus, config, out, progress)?]);
     }
     // The held-out part first: its manifest must not be missing from a dataset that looks finished.
@@ -47,12 +67,15 @@ pub fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: Pr
     if config.held_out > 0.0 {
         let held_out = InstanceConfig { split: Split::HeldOut, ..config.clone() };
         let dir = out.join(HELD_OUT);
-        manifests.push(match finished_before(corpus, &held_out, &dir)? {
-            Some(manifest) => manifest,
-            None => build_split(corpus, &held_out, &dir, progress)?,
+        manifests.extend(match finished_before(corpus, &held_out, &dir)? {
+            Some(manifest) => Some(manifest),
+            None => build_split(corpus, &held_out, &dir, world, progress)?,
         });
     }
-    manifests.insert(0, build_split(corpus, config, out, progress)?);
+    match build_split(corpus, config, out, world, progress)? {
+        Some(manifest) => manifests.insert(0, manifest),
+        None => manifests.clear(),
+    }
     Ok(manifests)
 }
 
@@ -105,17 +128,6 @@ fn finished_before(corpus: &Dataset, config: &InstanceConfig, dir: &Path) -> Res
     Ok(Some(manifest))
 }
 
-fn build_split(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: Progress) -> Result<Manifest> {
-    let source = corpus_source(corpus)?;
-    let mut writer = DatasetWriter::create(out, dataset_spec(corpus, config, &source), corpus.vocabulary())?;
-    let plan = Plan::make(corpus, config, &writer.work_dir().join("plan"), progress)?;
-    // What "by size" came to is part of what decides the bytes.
-    let resolved = InstanceConfig { num_shards: plan.num_shards(), ..config.clone() };
-    writer.resolve_configuration(serde_json::to_value(&resolved).expect("a configuration is plain data"));
-    materialise_missing(corpus, &resolved, &plan, &writer, progress)?;
-    Ok(writer.publish(vec![source])?)
-}
-
 /// What the dataset will be, made with `config` of the corpus that `source` describes.
 pub(crate) fn dataset_spec(corpus: &Dataset, config: &InstanceConfig, source: &Source) -> DatasetSpec {
     let static_masks = config.masking == MaskingMode::Static;
@@ -124,12 +136,12 @@ pub(crate) fn dataset_spec(corpus: &Dataset, config: &InstanceConfig, source: &S
         kind: Kind::Pretrain,
         layout: Layout::new(Kind::Pretrain, corpus.vocabulary().len(), static_masks),
         vocabulary: corpus.manifest().vocabulary.clone(),
-        configuration: serde_json::to_value(config).expect("a configuration is plain data"),
-        inputs: source.sha256.clone().into(),
+        configuration: as_json(config),
+        inputs: serde_json::json!(source),
     }
 }
 
-/// The corpus as a source of the dataset.
+/// The corpus as a source of the dataset: what ranks share about it, and the manifest's line.
 pub(crate) fn corpus_source(corpus: &Dataset) -> Result<Source> {
     let (sha256, bytes) = sha256_file(corpus.dir().join(MANIFEST))?;
     let name = corpus.dir().canonicalize().unwrap_or_else(|_| corpus.dir().to_owned());
@@ -137,15 +149,88 @@ pub(crate) fn corpus_source(corpus: &Dataset) -> Result<Source> {
     Ok(Source { name, format: "corpus".to_owned(), bytes, sha256, documents: corpus.len() })
 }
 
+fn as_json(config: &InstanceConfig) -> serde_json::Value {
+    serde_json::to_value(config).expect("a configuration is plain data")
+}
+
+/// Makes one of the two parts; its manifest if it was published, so if there are no other ranks.
+fn build_split(
+    corpus: &Dataset,
+    config: &InstanceConfig,
+    out: &Path,
+    world: World,
+    progress: Progress,
+) -> Result<Option<Manifest>> {
+    let spec = dataset_spec(corpus, config, &corpus_source(corpus)?);
+    let share = Share { rank: world.rank(), world_size: world.world_size(), inputs: serde_json::Value::Null };
+    let writer = DatasetWriter::create_share(out, spec, corpus.vocabulary(), &share)?;
+    if !writer.is_locked() {
+        progress.warn(&format!("{}: the file system has no locks; let no two processes do the same", out.display()));
+    }
+    let plan = Plan::make(corpus, config, world, &writer.work_dir().join(PLAN), progress)?;
+    let resolved = InstanceConfig { num_shards: plan.num_shards(), ..config.clone() };
+    materialise_missing(corpus, &resolved, &plan, world, &writer, progress)?;
+    if world.is_alone() { publish(writer.into_unfinished()).map(Some) } else { Ok(None) }
+}
+
+/// Where a rank keeps its plan.
+const PLAN: &str = "plan";
+
+/// Checks that every rank has made its shards, and publishes the dataset, its held-out part first.
+///
+/// Returns the manifests, the training part first.
+///
+/// # Errors
+/// Shards are missing (the message says which ranks should make them), or the manifest cannot be written.
+pub fn finish(unfinished: UnfinishedDataset) -> Result<Vec<Manifest>> {
+    let held_out = unfinished.dir().join(HELD_OUT);
+    let mut manifests = Vec::new();
+    if held_out.exists() {
+        manifests.push(match held_out.join(MANIFEST).exists() {
+            true => Manifest::read(&held_out)?,
+            false => publish(UnfinishedDataset::open(&held_out)?)?,
+        });
+    }
+    manifests.insert(0, publish(unfinished)?);
+    Ok(manifests)
+}
+
+fn publish(unfinished: UnfinishedDataset) -> Result<Manifest> {
+    let dir = unfinished.dir().to_owned();
+    let in_words = |problem: String| Error::invalid(&dir, problem);
+    let source: Source =
+        serde_json::from_value(unfinished.spec().inputs.clone()).map_err(|e| in_words(e.to_string()))?;
+    let config: InstanceConfig =
+        serde_json::from_value(unfinished.spec().configuration.clone()).map_err(|e| in_words(e.to_string()))?;
+    let world = World::new(0, unfinished.world_size()).map_err(in_words)?;
+    // Every rank counts the same shards; any of them knows how many there are to be.
+    let plans = (0..world.world_size()).filter_map(|rank| Plan::read(&unfinished.rank_dir(rank).join(PLAN)));
+    let Some(num_shards) = plans.map(|plan| plan.num_shards()).next() else {
+        return Err(in_words("no rank has planned its shards; run them again, then `cloze-prep finish`".to_owned()));
+    };
+    let finished: BTreeSet<ShardId> = unfinished.finished()?.into_iter().collect();
+    let mut missing = BTreeMap::<u32, u32>::new();
+    for shard in (0..num_shards).filter(|&shard| !finished.contains(&shard.into())) {
+        *missing.entry(world.owner(shard, num_shards)).or_default() += 1;
+    }
+    if !missing.is_empty() {
+        return Err(in_words(world.describe_missing("shards", num_shards as usize, &missing)));
+    }
+    // What "by size" came to is part of what decides the bytes.
+    unfinished.publish(as_json(&InstanceConfig { num_shards, ..config }), vec![source])
+}
+
 fn materialise_missing(
     corpus: &Dataset,
     config: &InstanceConfig,
     plan: &Plan,
+    world: World,
     writer: &DatasetWriter,
     progress: Progress,
 ) -> Result<()> {
     let finished = writer.finished()?;
-    let missing: Vec<u32> = (0..plan.num_shards()).filter(|s| !finished.contains_key(s)).collect();
+    let own = world.range(plan.num_shards());
+    let missing: Vec<u32> = own.filter(|&shard| !finished.contains_key(&shard.into())).collect();
     let bar = Mutex::new(progress.count("building shards", missing.len() as u64));
     missing.into_par_iter().try_for_each(|index| {
         let mut shard = writer.shard(index)?;

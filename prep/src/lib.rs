@@ -16,5 +16,6 @@ pub mod tokenize;
 pub mod vocab;
 pub mod wikitext;
 pub mod wordpiece;
+pub mod world;
 
 pub use error::{Error, ErrorKind, Result};

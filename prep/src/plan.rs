@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,14 +21,17 @@ use serde::{Deserialize, Serialize};
 use crate::error::{AtPath, Error, Result};
 use crate::pairs::{Pair, PairConfig, SegmentB, pair_document, take_sentences};
 use crate::progress::Progress;
+use crate::world::World;
 
+/// Says how much was planned; the last file of a plan to be written.
+const TOTALS: &str = "plan.json";
 /// Documents planned by one task.
 const BLOCK: u64 = 512;
 /// Plan files at most; more shards than that share files.
 const MAX_FILES: u64 = 256;
 /// Rows of a shard where the number of shards is left to us: at most 128 shards of at least 65,536 rows, until shards
 /// would hold more than 4 million.
-const ROWS_PER_SHARD: std::ops::RangeInclusive<u64> = 65_536..=1 << 22;
+const ROWS_PER_SHARD: RangeInclusive<u64> = 65_536..=1 << 22;
 
 /// One instance to be, in token offsets; 32 bytes on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,9 +111,12 @@ impl Totals {
 
     /// Rows of `shard`; counts of shards differ by at most 1.
     pub fn rows(&self, shard: u32) -> Range<u64> {
-        let first =
-            |shard: u32| (u128::from(shard) * u128::from(self.num_instances) / u128::from(self.num_shards)) as u64;
-        first(shard)..first(shard + 1)
+        self.first_row(shard)..self.first_row(shard + 1)
+    }
+
+    /// First row of `shard`, or the number of rows for the one after the last.
+    fn first_row(&self, shard: u32) -> u64 {
+        (u128::from(shard) * u128::from(self.num_instances) / u128::from(self.num_shards)) as u64
     }
 }
 
@@ -122,16 +128,28 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans the instances of `corpus` in `dir`, or finds them there from an interrupted run.
+    /// The plan that is complete in `dir`, if there is one.
+    pub fn read(dir: &Path) -> Option<Self> {
+        let totals = serde_json::from_slice(&fs::read(dir.join(TOTALS)).ok()?).ok()?;
+        Some(Self { dir: dir.to_owned(), totals })
+    }
+
+    /// Plans the instances of `corpus` in `dir`, or finds them there from an interrupted run. Every rank of `world` counts
+    /// all instances, and keeps the descriptors of the shards that fall to it.
     ///
     /// # Errors
     /// The corpus has too few documents for the split, is damaged, or `dir` cannot be written.
-    pub fn make(corpus: &Dataset, config: &InstanceConfig, dir: &Path, progress: Progress) -> Result<Self> {
-        let totals_path = dir.join("plan.json");
-        if let Ok(bytes) = fs::read(&totals_path) {
-            let totals = serde_json::from_slice(&bytes).map_err(std::io::Error::other).at(&totals_path)?;
-            return Ok(Self { dir: dir.to_owned(), totals });
+    pub fn make(
+        corpus: &Dataset,
+        config: &InstanceConfig,
+        world: World,
+        dir: &Path,
+        progress: Progress,
+    ) -> Result<Self> {
+        if let Some(plan) = Self::read(dir) {
+            return Ok(plan);
         }
+        let totals_path = dir.join(TOTALS);
         fs::create_dir_all(dir).at(dir)?;
         let planner = Planner { corpus, config };
         let counts = planner.count(progress)?;
@@ -140,7 +158,7 @@ impl Plan {
         let totals =
             Totals::new(num_instances, config.num_shards).map_err(|problem| Error::invalid(corpus.dir(), problem))?;
         let plan = Self { dir: dir.to_owned(), totals };
-        planner.write(&plan, &counts, num_documents, progress)?;
+        planner.write(&plan, world.range(totals.num_shards), &counts, num_documents, progress)?;
         let json = serde_json::to_vec(&plan.totals).map_err(std::io::Error::other).at(&totals_path)?;
         durable::write(&totals_path, &json)?;
         Ok(plan)
@@ -156,7 +174,7 @@ impl Plan {
         self.totals.num_shards
     }
 
-    /// The instances of `shard` in row order.
+    /// The instances of `shard`, which must be one of this rank's, in row order.
     pub fn shard(&self, shard: u32) -> Result<Vec<Planned>> {
         let path = self.file(self.file_of_shard(shard));
         let mut bytes = Vec::new();
@@ -215,7 +233,7 @@ impl Planner<'_> {
         self.num_blocks() * u64::from(self.config.dupe_factor)
     }
 
-    fn documents(&self, task: u64) -> (std::ops::Range<u64>, u64) {
+    fn documents(&self, task: u64) -> (Range<u64>, u64) {
         let (duplicate, block) = (task / self.num_blocks(), task % self.num_blocks());
         (block * BLOCK..((block + 1) * BLOCK).min(self.corpus.len()), duplicate)
     }
@@ -241,13 +259,23 @@ impl Planner<'_> {
         (0..self.num_tasks()).into_par_iter().map(count).collect()
     }
 
-    /// Writes the descriptors, each into the file of its shard.
-    fn write(&self, plan: &Plan, counts: &[Count], num_documents: u64, progress: Progress) -> Result<()> {
+    /// Writes the descriptors of `shards`, each into the file of its shard.
+    fn write(
+        &self,
+        plan: &Plan,
+        shards: Range<u32>,
+        counts: &[Count],
+        num_documents: u64,
+        progress: Progress,
+    ) -> Result<()> {
         let create = |i| {
             let path = plan.file(i);
             File::create(&path).map(Mutex::new).at(path)
         };
-        let files: Vec<Mutex<File>> = (0..plan.num_files()).map(create).collect::<Result<_>>()?;
+        let first_file = plan.file_of_shard(shards.start);
+        let num_files = if shards.is_empty() { 0 } else { plan.file_of_shard(shards.end - 1) - first_file + 1 };
+        let files: Vec<Mutex<File>> = (first_file..first_file + num_files).map(create).collect::<Result<_>>()?;
+        let rows = plan.totals.first_row(shards.start)..plan.totals.first_row(shards.end);
         let deal = Order::keyed(plan.num_instances(), KeyedRng::new(self.config.seed, Purpose::Deal, 0, 0));
         let first: Vec<u64> =
             counts.iter().scan(0, |sum, c| Some(std::mem::replace(sum, *sum + c.instances))).collect();
@@ -255,14 +283,13 @@ impl Planner<'_> {
         let done = AtomicU64::new(0);
         (0..self.num_tasks()).into_par_iter().try_for_each(|task| {
             let mut buffers = vec![Vec::new(); files.len()];
-            self.plan_task(task, first[task as usize], num_documents, |mut planned| {
-                planned.position = deal.at(planned.position);
-                let file = plan.file_of_shard(plan.shard_of_row(planned.position));
+            let row = |instance| Some(deal.at(instance)).filter(|row| rows.contains(row));
+            self.plan_task(task, first[task as usize], num_documents, row, |planned| {
+                let file = plan.file_of_shard(plan.shard_of_row(planned.position)) - first_file;
                 buffers[file as usize].extend_from_slice(&planned.to_bytes());
             })?;
-            for (i, buffer) in buffers.iter().enumerate().filter(|(_, b)| !b.is_empty()) {
-                let mut file = files[i].lock().expect("no writer panics");
-                file.write_all(buffer).at(plan.file(i as u64))?;
+            for ((i, file), buffer) in (first_file..).zip(&files).zip(&buffers).filter(|(_, b)| !b.is_empty()) {
+                file.lock().expect("no writer panics").write_all(buffer).at(plan.file(i))?;
             }
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             if let Ok(mut bar) = bar.try_lock() {
@@ -272,24 +299,33 @@ impl Planner<'_> {
         })
     }
 
-    /// Emits the descriptors of a task; `position` is the number of the instance before dealing.
-    fn plan_task(&self, task: u64, first: u64, num_documents: u64, mut emit: impl FnMut(Planned)) -> Result<()> {
+    /// Emits the descriptors of a task, whose first instance has the number `first`. `row` says to which row an instance is
+    /// dealt; without one it is left out.
+    fn plan_task(
+        &self,
+        task: u64,
+        first: u64,
+        num_documents: u64,
+        row: impl Fn(u64) -> Option<u64>,
+        mut emit: impl FnMut(Planned),
+    ) -> Result<()> {
         let (documents, duplicate) = self.documents(task);
-        let mut position = first;
+        let mut instances = first..;
         for document in documents.filter(|&d| is_in_split(d, self.config)) {
-            let row = self.corpus.corpus_row(document)?;
-            let mut offsets = Vec::with_capacity(row.sentence_lengths.len() + 1);
+            let lengths = self.corpus.corpus_row(document)?;
+            let mut offsets = Vec::with_capacity(lengths.sentence_lengths.len() + 1);
             offsets.push(0u32);
-            for &length in row.sentence_lengths {
+            for &length in lengths.sentence_lengths {
                 offsets.push(offsets[offsets.len() - 1] + u32::from(length));
             }
             let mut pairs = Vec::new();
-            self.pairs(row, document, duplicate, |pair| pairs.push(pair));
-            for pair in pairs {
+            self.pairs(lengths, document, duplicate, |pair| pairs.push(pair));
+            for (pair, instance) in pairs.into_iter().zip(instances.by_ref()) {
+                let Some(position) = row(instance) else { continue };
                 let (b_document, b_start, b_len_and_random) = match pair.b {
                     SegmentB::Next(b) => (document, offsets[b.start], offsets[b.end] - offsets[b.start]),
                     SegmentB::Random { target } => {
-                        let (other, start, len) = self.random_segment(document, position, num_documents, target)?;
+                        let (other, start, len) = self.random_segment(document, instance, num_documents, target)?;
                         (other, start, len | RANDOM)
                     }
                 };
@@ -302,7 +338,6 @@ impl Planner<'_> {
                     b_start,
                     b_len_and_random,
                 });
-                position += 1;
             }
         }
         Ok(())

@@ -19,6 +19,13 @@ impl Progress {
         Self { quiet }
     }
 
+    /// Writes a warning to standard error, where bars would be.
+    pub fn warn(&self, message: &str) {
+        if !self.quiet {
+            eprintln!("warning: {message}");
+        }
+    }
+
     /// No bars.
     pub fn silent() -> Self {
         Self::new(true)

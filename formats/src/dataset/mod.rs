@@ -2,17 +2,24 @@
 
 mod check;
 #[cfg(test)]
+mod damage;
+mod journal;
+mod lock;
+#[cfg(test)]
 pub(crate) mod tests;
+mod unfinished;
 mod writer;
 
 use std::path::{Path, PathBuf};
 
 pub(crate) use check::check_row;
-pub use writer::{DatasetSpec, DatasetWriter, FinishedShard, WORK_DIR, refuse_finished, remove_leftovers};
+pub use journal::{FinishedShard, ShardId};
+pub use unfinished::UnfinishedDataset;
+pub use writer::{DatasetSpec, DatasetWriter, Share, WORK_DIR, discard_interrupted, refuse_finished, remove_leftovers};
 
 use crate::checksum::sha256_file;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{FileEntry, Kind, Manifest, ShardEntry};
+use crate::manifest::{FileEntry, Kind, MANIFEST, Manifest, ShardEntry};
 use crate::row::{CorpusRow, GlueRow, PretrainRow, Row, SquadRow};
 use crate::shard::Shard;
 use crate::statistics::Statistics;

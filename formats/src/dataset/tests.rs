@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::*;
-use crate::manifest::{MANIFEST, VocabularyInfo};
+use crate::manifest::VocabularyInfo;
 use crate::row::StaticMask;
 use crate::schema::Layout;
 
@@ -16,7 +16,7 @@ pub(crate) fn vocabulary() -> Vocabulary {
     Vocabulary::from_bytes("vocab.txt", text.into_bytes()).unwrap()
 }
 
-fn spec(kind: Kind, optional: bool) -> DatasetSpec {
+pub(super) fn spec(kind: Kind, optional: bool) -> DatasetSpec {
     let vocabulary = vocabulary();
     DatasetSpec {
         writer: "test".to_owned(),
@@ -112,8 +112,8 @@ fn an_interrupted_run_keeps_its_finished_shards_and_ends_with_the_same_bytes() {
     assert!(Dataset::open(dir.path()).unwrap_err().to_string().contains("run the same command again to resume it"));
     let writer = DatasetWriter::create(dir.path(), spec(Kind::Pretrain, false), &vocabulary()).unwrap();
     let finished = writer.finished().unwrap();
-    assert_eq!(finished.keys().copied().collect::<Vec<_>>(), [0]);
-    assert_eq!(finished[&0].position, json!(0));
+    assert_eq!(finished.keys().copied().collect::<Vec<_>>(), [ShardId::from(0)]);
+    assert_eq!(finished[&ShardId::from(0)].position, json!(0));
     write_shard(&writer, 1, 100, false);
     writer.publish(Vec::new()).unwrap();
     assert_eq!(files(whole.path()), files(dir.path()));
@@ -135,12 +135,12 @@ fn a_finished_shard_that_is_damaged_is_made_again() {
     let writer = DatasetWriter::create(dir.path(), spec(Kind::Pretrain, false), &vocabulary()).unwrap();
     write_shard(&writer, 0, 100, false);
     write_shard(&writer, 1, 100, false);
-    let path = writer.work_dir().join("shard-00000.arrow");
+    let path = writer.work_dir().join("shard-00000-00000.arrow");
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&path, bytes).unwrap();
-    assert_eq!(writer.finished().unwrap().keys().copied().collect::<Vec<_>>(), [1]);
+    assert_eq!(writer.finished().unwrap().keys().copied().collect::<Vec<_>>(), [ShardId::from(1)]);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_second_writer_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let _writer = DatasetWriter::create(dir.path(), spec(Kind::Corpus, false), &vocabulary()).unwrap();
     let error = DatasetWriter::create(dir.path(), spec(Kind::Corpus, false), &vocabulary()).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Locked));
+    assert!(matches!(error.kind(), ErrorKind::Locked { .. }));
 }
 
 #[test]

@@ -1,23 +1,27 @@
 //! Writing a dataset: shards one by one, a journal of the finished ones, the manifest last.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::VOCABULARY;
-use crate::checksum::{Crc32c, sha256_hex};
+use super::journal::{FinishedShard, RankInputs, ShardId, Specification, journal, journals, published_name};
+use super::lock::{LOCK, Locks, rank_dir, ranks};
+use super::unfinished::{RANK_INPUTS, UnfinishedDataset, read_rank_inputs};
+use super::{MANIFEST, VOCABULARY};
+use crate::checksum::sha256_hex;
 use crate::durable;
-use crate::error::{AtPath, Error, ErrorKind, Result};
-use crate::manifest::{FORMAT_VERSION, FileEntry, Kind, MANIFEST, Manifest, ShardEntry, Source, VocabularyInfo};
+use crate::error::{AtPath, Error, Result};
+use crate::manifest::{FileEntry, Kind, Manifest, Source, VocabularyInfo};
 use crate::schema::Layout;
 use crate::shard::{Shard, ShardWriter};
-use crate::statistics::Statistics;
 use crate::vocabulary::Vocabulary;
 
-/// Hidden directory of a dataset that is being written: lock, journal, unfinished files.
+/// Hidden directory of a dataset that is being written: locks, journal, unfinished files.
 pub const WORK_DIR: &str = ".building";
+/// Name of the [`Specification`] in it.
+pub(super) const SPECIFICATION: &str = "specification.json";
 
 /// What a dataset will be; a run that was interrupted is resumed only by an equal one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,24 +40,32 @@ pub struct DatasetSpec {
     pub inputs: serde_json::Value,
 }
 
-/// A shard that is complete on disk, as the journal has it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FinishedShard {
-    /// As the manifest will have it.
-    pub entry: ShardEntry,
-    /// Counts over its rows.
-    pub statistics: Statistics,
-    /// Where the maker stood after it; whatever it needs to go on from there.
-    pub position: serde_json::Value,
+/// The part of a dataset that one of several processes makes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    /// Which of the processes.
+    pub rank: u32,
+    /// How many there are.
+    pub world_size: u32,
+    /// Identity of what this rank alone works from, any form; compared on resume.
+    pub inputs: serde_json::Value,
 }
 
-/// Writes one dataset directory; a second process in the same directory is refused.
+impl Share {
+    /// Everything, in one process.
+    pub fn whole() -> Self {
+        Self { rank: 0, world_size: 1, inputs: serde_json::Value::Null }
+    }
+}
+
+/// Writes one dataset directory, or a rank's part of it; a second process that writes the same is refused.
 #[derive(Debug)]
 pub struct DatasetWriter {
     dir: PathBuf,
-    spec: DatasetSpec,
+    specification: Specification,
+    rank: u32,
     files: BTreeMap<String, FileEntry>,
-    lock: File,
+    locks: Locks,
 }
 
 impl DatasetWriter {
@@ -63,21 +75,36 @@ impl DatasetWriter {
     /// `dir` holds a finished dataset, another process is at work there, an interrupted run there was made with another
     /// configuration, or the directory cannot be written.
     pub fn create(dir: impl AsRef<Path>, spec: DatasetSpec, vocabulary: &Vocabulary) -> Result<Self> {
+        Self::create_share(dir, spec, vocabulary, &Share::whole())
+    }
+
+    /// Like [`create`](Self::create), for one of several processes that work at the same time or one after the other.
+    ///
+    /// # Errors
+    /// Also: other ranks began with another world size or configuration.
+    pub fn create_share(
+        dir: impl AsRef<Path>,
+        spec: DatasetSpec,
+        vocabulary: &Vocabulary,
+        share: &Share,
+    ) -> Result<Self> {
         let dir = dir.as_ref().to_owned();
         refuse_finished(&dir)?;
-        let work = dir.join(WORK_DIR);
+        let (rank, work) = (share.rank, rank_dir(&dir, share.rank));
         fs::create_dir_all(&work).at(&work)?;
-        let lock = lock(&work)?;
-        let this = Self { dir, spec, files: BTreeMap::new(), lock };
-        this.check_interrupted()?;
-        let mut this = this;
+        let locks = take_locks(&dir, share)?;
+        // It may have been published before the lock was ours.
+        refuse_finished(&dir)?;
+        let specification = Specification { world_size: share.world_size, dataset: spec };
+        let mut this = Self { dir, specification, rank, files: BTreeMap::new(), locks };
+        this.check_interrupted(share)?;
         this.write_file(VOCABULARY, vocabulary.bytes())?;
         Ok(this)
     }
 
     /// Puts values that "automatic" settings came to into the manifest; what a resumed run is compared with stays.
     pub fn resolve_configuration(&mut self, configuration: serde_json::Value) {
-        self.spec.configuration = configuration;
+        self.specification.dataset.configuration = configuration;
     }
 
     /// The directory.
@@ -85,50 +112,58 @@ impl DatasetWriter {
         &self.dir
     }
 
-    /// The hidden directory for whatever the maker keeps until it is done; gone after [`publish`](Self::publish).
+    /// The hidden directory for whatever the maker keeps until publication: this rank's own.
     pub fn work_dir(&self) -> PathBuf {
-        self.dir.join(WORK_DIR)
+        rank_dir(&self.dir, self.rank)
     }
 
-    /// Shards that an interrupted run (or this one) has finished, by number; each one's checksums are compared, and a
+    /// Whether a second process that writes the same would be refused; not where the file system has no locks.
+    pub fn is_locked(&self) -> bool {
+        self.locks.are_held()
+    }
+
+    /// Shards that an interrupted run of this rank (or this one) has finished; each one's checksums are compared, and a
     /// damaged one counts as not finished.
-    pub fn finished(&self) -> Result<BTreeMap<u32, FinishedShard>> {
-        let mut finished = self.journal()?;
-        finished.retain(|&index, shard| self.locate(index).is_some_and(|path| self.is_whole(&path, shard)));
+    pub fn finished(&self) -> Result<BTreeMap<ShardId, FinishedShard>> {
+        let mut finished = journal(&self.work_dir())?;
+        // A shard has its final name where an interruption came during publication, so once all ranks were done.
+        let all = journals(&self.dir)?;
+        let final_names: BTreeMap<ShardId, String> =
+            all.keys().enumerate().map(|(number, &id)| (id, published_name(number, all.len()))).collect();
+        finished.retain(|&id, shard| {
+            let unpublished = self.unpublished(id);
+            let path = match final_names.get(&id) {
+                Some(name) if !unpublished.exists() => self.dir.join(name),
+                _ => unpublished,
+            };
+            self.is_whole(&path, shard)
+        });
         Ok(finished)
     }
 
     fn is_whole(&self, path: &Path, shard: &FinishedShard) -> bool {
-        Shard::open(path, &shard.entry, self.spec.layout, &self.spec.vocabulary)
-            .is_ok_and(|s| s.check_batches().is_ok())
+        let spec = &self.specification.dataset;
+        let shard = Shard::open(path, &shard.entry, spec.layout, &spec.vocabulary);
+        shard.is_ok_and(|s| s.check_batches().is_ok())
     }
 
-    /// What the journal says; entries that cannot be read are left out, their shards will be made again.
-    fn journal(&self) -> Result<BTreeMap<u32, FinishedShard>> {
-        let mut journal = BTreeMap::new();
-        let work = self.work_dir();
-        for entry in fs::read_dir(&work).at(&work)? {
-            let name = entry.at(&work)?.file_name().to_string_lossy().into_owned();
-            let number = name.strip_prefix("shard-").and_then(|s| s.strip_suffix(".json"));
-            let Some(index) = number.and_then(|n| n.parse::<u32>().ok()) else { continue };
-            let path = work.join(&name);
-            if let Ok(shard) = serde_json::from_slice::<FinishedShard>(&fs::read(&path).at(&path)?) {
-                journal.insert(index, shard);
-            }
-        }
-        Ok(journal)
+    /// Starts shard `id`.
+    pub fn shard(&self, id: impl Into<ShardId>) -> Result<ShardWriter> {
+        let spec = &self.specification.dataset;
+        ShardWriter::create(self.unpublished(id.into()), spec.layout, &spec.vocabulary)
     }
 
-    /// Starts shard number `index`.
-    pub fn shard(&self, index: u32) -> Result<ShardWriter> {
-        ShardWriter::create(self.unpublished(index), self.spec.layout, &self.spec.vocabulary)
-    }
-
-    /// Finishes shard `index`: from here on a resumed run keeps it.
-    pub fn finish_shard(&self, index: u32, shard: ShardWriter, position: serde_json::Value) -> Result<FinishedShard> {
+    /// Finishes shard `id`: from here on a resumed run keeps it.
+    pub fn finish_shard(
+        &self,
+        id: impl Into<ShardId>,
+        shard: ShardWriter,
+        position: serde_json::Value,
+    ) -> Result<FinishedShard> {
+        let id = id.into();
         let (entry, statistics) = shard.finish()?;
         let finished = FinishedShard { entry, statistics, position };
-        let path = self.work_dir().join(format!("shard-{index:05}.json"));
+        let path = id.file(&self.work_dir(), "json");
         let json = serde_json::to_vec(&finished).map_err(std::io::Error::other).at(&path)?;
         durable::write(&path, &json)?;
         Ok(finished)
@@ -136,7 +171,11 @@ impl DatasetWriter {
 
     /// Writes a side file, which the manifest will list with its hash.
     pub fn write_file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        durable::write(self.dir.join(name), bytes)?;
+        let path = self.dir.join(name);
+        // Every rank brings the vocabulary: those that find it there leave it alone.
+        if fs::read(&path).ok().as_deref() != Some(bytes) {
+            durable::write_by(&path, &self.work_dir().join(name), bytes)?;
+        }
         let entry = FileEntry { file: name.to_owned(), bytes: bytes.len() as u64, sha256: sha256_hex(bytes) };
         self.files.insert(name.to_owned(), entry);
         Ok(())
@@ -147,91 +186,82 @@ impl DatasetWriter {
     /// # Errors
     /// A shard below the highest number is missing, or a file operation fails; what is finished stays for a resume.
     pub fn publish(self, sources: Vec<Source>) -> Result<Manifest> {
-        let finished = self.journal()?;
-        let count = finished.len() as u32;
-        let mut statistics = Statistics::default();
-        let mut shards = Vec::with_capacity(finished.len());
-        for (expected, (index, mut shard)) in finished.into_iter().enumerate() {
-            if index != expected as u32 {
-                return Err(Error::invalid(&self.dir, format!("shard {expected} is missing; run the command again")));
-            }
-            let name = format!("shard-{index:05}-of-{count:05}.arrow");
-            // It may bear its final name already if an interruption came just here.
-            if let Some(path) = self.locate(index) {
-                fs::rename(&path, self.dir.join(&name)).at(path)?;
-            }
-            shard.entry.file = name;
-            statistics.merge(&shard.statistics);
-            shards.push(shard.entry);
+        let configuration = self.specification.dataset.configuration.clone();
+        self.into_unfinished().publish(configuration, sources)
+    }
+
+    /// The dataset as it is before publication, still locked by this process. For the only process; of several, each one
+    /// drops its writer when it is done, and [`UnfinishedDataset::open`] goes on from there.
+    ///
+    /// # Panics
+    /// There are other ranks.
+    pub fn into_unfinished(self) -> UnfinishedDataset {
+        assert_eq!(self.specification.world_size, 1, "only a process that is alone publishes what it wrote");
+        let Self { dir, specification, files, locks, .. } = self;
+        UnfinishedDataset { dir, specification, files, locks }
+    }
+
+    /// After a failure: removes every trace of this rank, and of the dataset where there is no other.
+    pub fn abandon(self) {
+        let (dir, work) = (self.dir.clone(), self.work_dir());
+        let _ = fs::remove_dir_all(work);
+        drop(self);
+        let nobody_else = Locks::alone(&dir);
+        if nobody_else.is_ok() && ranks(&dir).is_empty() {
+            let _ = fs::remove_dir_all(dir.join(WORK_DIR));
+            let _ = fs::remove_file(dir.join(VOCABULARY));
+            // Only if nothing else lies there.
+            let _ = fs::remove_dir(dir);
         }
-        let mut manifest = Manifest {
-            checksum: Crc32c(0),
-            format: "cloze-dataset".to_owned(),
-            version: FORMAT_VERSION,
-            writer: self.spec.writer,
-            kind: self.spec.kind,
-            columns: self.spec.layout,
-            vocabulary: self.spec.vocabulary,
-            configuration: self.spec.configuration,
-            sources,
-            statistics,
-            files: self.files.into_values().collect(),
-            shards,
-        };
-        durable::sync_parent(&self.dir.join(MANIFEST))?;
-        manifest.publish(&self.dir)?;
-        drop(self.lock);
-        let work = self.dir.join(WORK_DIR);
-        fs::remove_dir_all(&work).at(work)?;
-        Ok(manifest)
     }
 
-    fn unpublished(&self, index: u32) -> PathBuf {
-        self.work_dir().join(format!("shard-{index:05}.arrow"))
+    fn unpublished(&self, id: ShardId) -> PathBuf {
+        id.file(&self.work_dir(), "arrow")
     }
 
-    fn locate(&self, index: u32) -> Option<PathBuf> {
-        let unpublished = self.unpublished(index);
-        if unpublished.exists() {
-            return Some(unpublished);
-        }
-        let prefix = format!("shard-{index:05}-of-");
-        let entries = fs::read_dir(&self.dir).ok()?.flatten();
-        entries.map(|e| e.path()).find(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix)))
-    }
-
-    fn clear_work_dir(&self) -> Result<()> {
-        let work = self.work_dir();
-        for entry in fs::read_dir(&work).at(&work)?.flatten().filter(|e| e.file_name() != "lock") {
-            let path = entry.path();
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.at(path)?;
-        }
-        Ok(())
-    }
-
-    /// Compares with an interrupted run's specification, or notes ours.
-    fn check_interrupted(&self) -> Result<()> {
-        let path = self.work_dir().join("specification.json");
-        let ours = serde_json::to_vec_pretty(&self.spec).map_err(std::io::Error::other).at(&path)?;
+    /// Compares with the specification and inputs of an interrupted run or of other ranks, or notes ours.
+    fn check_interrupted(&self, share: &Share) -> Result<()> {
+        let path = self.dir.join(WORK_DIR).join(SPECIFICATION);
+        let ours = serde_json::to_vec_pretty(&self.specification).map_err(std::io::Error::other).at(&path)?;
+        let write = || durable::write_by(&path, &self.work_dir().join(SPECIFICATION), &ours);
         match fs::read(&path) {
-            Ok(theirs) if theirs == ours => Ok(()),
+            Ok(theirs) if theirs == ours => {}
             // Nothing of that run is worth keeping: it may have stopped at the very input that was mended since.
-            Ok(_) if self.finished()?.is_empty() => {
-                self.clear_work_dir()?;
-                durable::write(path, &ours)
+            Ok(_) if share.world_size == 1 && journals(&self.dir)?.is_empty() => {
+                discard_ranks(&self.dir)?;
+                fs::create_dir_all(self.work_dir()).at(self.work_dir())?;
+                write()?;
             }
-            Ok(theirs) => {
-                let what = difference(&theirs, &self.spec);
-                let problem = format!(
-                    "an interrupted run here was made with another {what}; repeat that run to resume it, \
-                     or delete the directory"
-                );
-                Err(Error::invalid(&self.dir, problem))
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => durable::write(path, &ours),
-            Err(e) => Err(Error::new(path, e)),
+            Ok(theirs) => return Err(self.mismatch(difference(&theirs, &self.specification))),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => write()?,
+            Err(e) => return Err(Error::new(path, e)),
         }
+        self.check_rank_inputs(share, sha256_hex(&ours))
+    }
+
+    fn check_rank_inputs(&self, share: &Share, specification_sha256: String) -> Result<()> {
+        let work = self.work_dir();
+        let ours = RankInputs { specification_sha256, inputs: share.inputs.clone() };
+        if let Some(theirs) = read_rank_inputs(&work)? {
+            if theirs == ours {
+                return Ok(());
+            }
+            if !journal(&work)?.is_empty() {
+                return Err(self.mismatch("set of inputs".to_owned()));
+            }
+            clear(&work)?;
+        }
+        let path = work.join(RANK_INPUTS);
+        let json = serde_json::to_vec(&ours).map_err(std::io::Error::other).at(&path)?;
+        durable::write(path, &json)
+    }
+
+    fn mismatch(&self, what: String) -> Error {
+        let problem = format!(
+            "an interrupted run here was made with another {what}; repeat that run to resume it, \
+             or delete the directory"
+        );
+        Error::invalid(&self.dir, problem)
     }
 }
 
@@ -247,26 +277,70 @@ pub fn refuse_finished(dir: &Path) -> Result<()> {
 /// Removes the journal that a run leaves in the finished dataset `dir` when it is killed right after publishing the manifest.
 pub fn remove_leftovers(dir: &Path) -> Result<()> {
     let work = dir.join(WORK_DIR);
-    if work.exists() { fs::remove_dir_all(&work).at(work) } else { Ok(()) }
-}
-
-/// Which part of the specification differs.
-fn difference(theirs: &[u8], ours: &DatasetSpec) -> &'static str {
-    match serde_json::from_slice::<DatasetSpec>(theirs) {
-        Ok(t) if t.kind != ours.kind => "kind",
-        Ok(t) if t.vocabulary != ours.vocabulary => "vocabulary",
-        Ok(t) if t.configuration != ours.configuration => "configuration",
-        Ok(t) if t.inputs != ours.inputs => "set of inputs",
-        _ => "version of Cloze",
+    match fs::remove_dir_all(&work) {
+        // Not there, or removed by another process at this moment.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome.at(work),
     }
 }
 
-fn lock(work: &Path) -> Result<File> {
-    let path = work.join("lock");
-    let file = File::create(&path).at(&path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::new(work.parent().unwrap_or(work), ErrorKind::Locked)),
-        Err(TryLockError::Error(e)) => Err(Error::new(path, e)),
+/// Throws away what an interrupted run of this rank left in `dir`; the whole unfinished dataset where the rank is alone.
+/// A finished dataset is left alone.
+///
+/// # Errors
+/// Another process is at work there.
+pub fn discard_interrupted(dir: &Path, share: &Share) -> Result<()> {
+    let work = rank_dir(dir, share.rank);
+    if dir.join(MANIFEST).exists() || !dir.join(WORK_DIR).is_dir() {
+        return Ok(());
     }
+    fs::create_dir_all(&work).at(&work)?;
+    let _locks = take_locks(dir, share)?;
+    if share.world_size > 1 {
+        return clear(&work);
+    }
+    let specification = dir.join(WORK_DIR).join(SPECIFICATION);
+    if specification.exists() {
+        fs::remove_file(&specification).at(specification)?;
+    }
+    discard_ranks(dir)
+}
+
+fn take_locks(dir: &Path, share: &Share) -> Result<Locks> {
+    if share.world_size == 1 { Locks::alone(dir) } else { Locks::of_rank(dir, share.rank) }
+}
+
+/// Removes what all ranks made, shards that bear their final names already included.
+fn discard_ranks(dir: &Path) -> Result<()> {
+    let count = journals(dir)?.len();
+    let published = (0..count).map(|number| dir.join(published_name(number, count))).filter(|path| path.exists());
+    published.into_iter().try_for_each(|path| fs::remove_file(&path).at(path))?;
+    ranks(dir).into_iter().map(|rank| rank_dir(dir, rank)).try_for_each(|rank| fs::remove_dir_all(&rank).at(rank))
+}
+
+/// Empties a rank's directory, its lock aside.
+fn clear(work: &Path) -> Result<()> {
+    for entry in fs::read_dir(work).at(work)?.flatten().filter(|e| e.file_name() != LOCK) {
+        let path = entry.path();
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.at(path)?;
+    }
+    Ok(())
+}
+
+/// What differs, in words.
+fn difference(theirs: &[u8], ours: &Specification) -> String {
+    let Ok(theirs) = serde_json::from_slice::<Specification>(theirs) else { return "version of Cloze".to_owned() };
+    let (t, o) = (&theirs.dataset, &ours.dataset);
+    let what = match () {
+        () if theirs.world_size != ours.world_size => {
+            return format!("world size ({} processes, now {})", theirs.world_size, ours.world_size);
+        }
+        () if t.kind != o.kind => "kind",
+        () if t.vocabulary != o.vocabulary => "vocabulary",
+        () if t.configuration != o.configuration => "configuration",
+        () if t.inputs != o.inputs => "set of inputs",
+        () => "version of Cloze",
+    };
+    what.to_owned()
 }

@@ -8,6 +8,7 @@ use cloze_formats::Vocabulary;
 use super::Context;
 use crate::Result;
 use crate::sources::{SourceFile, SourceKind, expand};
+use crate::world::World;
 
 /// Text inputs. Plain or compressed (.gz, .zst, .bz2); globs and directories are taken.
 #[derive(Debug, Args)]
@@ -69,4 +70,39 @@ impl VocabularyArgs {
         }
         Ok(vocabulary)
     }
+}
+
+/// Several processes that make a dataset together.
+///
+/// Each one makes a part, at any time and on any machine that sees the same files; `cloze-prep finish` then publishes the
+/// dataset, which is the same to the byte as one process would make. Without these flags RANK and WORLD_SIZE are taken
+/// from the environment, or SLURM_PROCID and SLURM_NTASKS, SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT,
+/// JOB_COMPLETION_INDEX and JOB_COMPLETIONS.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Several processes")]
+pub struct WorldArgs {
+    /// Number of this process, from 0 [default: from RANK, Slurm or Kubernetes]
+    #[arg(long, value_name = "R")]
+    pub rank: Option<u32>,
+    /// Number of processes; each makes its part, `finish` publishes. 1 for all in this one [default: likewise]
+    #[arg(long, value_name = "N")]
+    pub world_size: Option<u32>,
+}
+
+impl WorldArgs {
+    /// Which process this is; says so where there are others.
+    pub(super) fn resolve(&self, context: &Context<'_>) -> anyhow::Result<World> {
+        let env = |name: &str| std::env::var(name).ok();
+        let world = World::resolve(self.rank, self.world_size, env).map_err(anyhow::Error::msg)?;
+        if !world.is_alone() && !context.quiet {
+            eprintln!("rank {} of {}", world.rank(), world.world_size());
+        }
+        Ok(world)
+    }
+}
+
+/// What is left to do when a rank is done.
+pub(super) fn say_what_is_next(context: &mut Context<'_>, world: World, out: &Path) -> std::io::Result<()> {
+    let (rank, world_size, out) = (world.rank(), world.world_size(), out.display());
+    writeln!(context.out, "  rank {rank} of {world_size} is done; after the others: cloze-prep finish {out}")
 }

@@ -1,13 +1,14 @@
 //! `build`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use cloze_formats::config::{Compat, InstanceConfig, MaskingMode};
-use cloze_formats::{Dataset, Kind};
+use cloze_formats::{Dataset, Kind, Manifest};
 
-use super::Context;
-use crate::build::build;
+use super::arguments::{WorldArgs, say_what_is_next};
+use super::{Context, interrupt};
+use crate::build::build_share;
 use crate::inspect::Facts;
 use crate::inspect::render::{bytes, thousands};
 
@@ -58,6 +59,9 @@ pub struct BuildArgs {
     /// the same sentences with --random_seed SEED. Slower, because its draws follow one another.
     #[arg(long, value_enum, hide_possible_values = true, value_name = "PROGRAM")]
     pub compat: Option<CompatArg>,
+    /// Several processes.
+    #[command(flatten)]
+    pub world: WorldArgs,
 }
 
 /// Programs whose instances can be re-created.
@@ -104,20 +108,33 @@ impl BuildArgs {
 
     pub(super) fn run(&self, context: &mut Context<'_>) -> anyhow::Result<()> {
         let started = std::time::Instant::now();
+        let world = self.world.resolve(context)?;
+        interrupt::explain("build")?;
         let corpus = Dataset::open_kind(&self.corpus, Kind::Corpus)?;
-        let manifests = build(&corpus, &self.config(), &self.out, context.progress)?;
+        let manifests = build_share(&corpus, &self.config(), &self.out, world, context.progress)?;
+        if !world.is_alone() {
+            writeln!(context.out, "{}:", self.out.display())?;
+            say_what_is_next(context, world, &self.out)?;
+            return Ok(());
+        }
         if context.json {
             context.emit_json(&Facts::read(&self.out)?)?;
             return Ok(());
         }
-        for (manifest, part) in manifests.iter().zip(["", "/held-out"]) {
-            let (instances, tokens) = (thousands(manifest.num_rows()), thousands(manifest.num_tokens()));
-            let (shards, size) = (manifest.shards.len(), bytes(manifest.num_bytes()));
-            let plural = if shards == 1 { "" } else { "s" };
-            let dir = format!("{}{part}", self.out.display());
-            writeln!(context.out, "{dir}: {instances} instances, {tokens} tokens in {shards} shard{plural}, {size}")?;
-        }
+        describe(&manifests, &self.out, context)?;
         writeln!(context.out, "  in {:.1} s", started.elapsed().as_secs_f64())?;
         Ok(())
     }
+}
+
+/// Writes what a dataset and its held-out part hold.
+pub(super) fn describe(manifests: &[Manifest], out: &Path, context: &mut Context<'_>) -> std::io::Result<()> {
+    for (manifest, part) in manifests.iter().zip(["", "/held-out"]) {
+        let (instances, tokens) = (thousands(manifest.num_rows()), thousands(manifest.num_tokens()));
+        let (shards, size) = (manifest.shards.len(), bytes(manifest.num_bytes()));
+        let plural = if shards == 1 { "" } else { "s" };
+        let dir = format!("{}{part}", out.display());
+        writeln!(context.out, "{dir}: {instances} instances, {tokens} tokens in {shards} shard{plural}, {size}")?;
+    }
+    Ok(())
 }

@@ -2,8 +2,10 @@
 
 mod arguments;
 mod build;
+mod finish;
 mod glue;
 mod inspect;
+mod interrupt;
 mod squad;
 mod tokenize;
 mod vocab;
@@ -15,6 +17,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 pub use build::BuildArgs;
+pub use finish::FinishArgs;
 pub use glue::GlueArgs;
 pub use inspect::{InspectArgs, ShowArgs, VerifyArgs};
 pub use squad::SquadArgs;
@@ -29,7 +32,7 @@ use crate::progress::Progress;
 /// corpus. `squad` and `glue` make fine-tuning datasets. `inspect`, `show` and `verify` look into any of them.
 ///
 /// Interrupted runs are resumed by running the same command again. Exit code 0: done; 1: `verify` found damage;
-/// 2: bad input or usage.
+/// 2: bad input or usage; 130: Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "cloze-prep", version, propagate_version = true)]
 pub struct Cli {
@@ -54,6 +57,8 @@ pub enum Command {
     Tokenize(TokenizeArgs),
     /// Make the pre-training shards of a phase from a corpus.
     Build(BuildArgs),
+    /// Publish what several processes of `tokenize` or `build` have made, once all of them are done.
+    Finish(FinishArgs),
     /// Make a question-answering dataset from SQuAD v1.1 JSON.
     Squad(SquadArgs),
     /// Make classification datasets from the files of a GLUE task.
@@ -88,6 +93,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     match &cli.command {
         Command::Tokenize(args) => args.run(context)?,
         Command::Build(args) => args.run(context)?,
+        Command::Finish(args) => args.run(context)?,
         Command::Squad(args) => args.run(context)?,
         Command::Glue(args) => args.run(context)?,
         Command::Vocab(args) => args.run(context)?,

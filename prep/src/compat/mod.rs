@@ -45,7 +45,7 @@ pub(crate) fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progr
     let resolved = InstanceConfig { num_shards: drawn.totals().num_shards, ..config.clone() };
     writer.resolve_configuration(serde_json::to_value(&resolved).expect("a configuration is plain data"));
     let finished = writer.finished()?;
-    let missing: Vec<u32> = (0..resolved.num_shards).filter(|s| !finished.contains_key(s)).collect();
+    let missing: Vec<u32> = (0..resolved.num_shards).filter(|&shard| !finished.contains_key(&shard.into())).collect();
     let bar = Mutex::new(progress.count("building shards", missing.len() as u64));
     missing.into_par_iter().try_for_each(|index| {
         let mut shard = writer.shard(index)?;

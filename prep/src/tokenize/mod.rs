@@ -6,19 +6,22 @@
 //! The title of a Wikipedia page is not part of its text, as in the extractions BERT was trained on. A sentence without
 //! tokens is dropped; a document without sentences is dropped and counted. Sentences longer than 65,535 tokens are split.
 
+mod finish;
 mod inputs;
 mod pipeline;
+mod slices;
 mod state;
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cloze_formats::dataset::{VOCABULARY, WORK_DIR, refuse_finished};
+use cloze_formats::dataset::{ShardId, Share, discard_interrupted, refuse_finished};
 use cloze_formats::manifest::VocabularyInfo;
 use cloze_formats::schema::Layout;
 use cloze_formats::shard::ShardWriter;
-use cloze_formats::{CorpusRow, DatasetSpec, DatasetWriter, Kind, Vocabulary};
+use cloze_formats::{CorpusRow, DatasetSpec, DatasetWriter, Kind, Vocabulary, durable};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +29,13 @@ use crate::error::AtPath;
 use crate::progress::Progress;
 use crate::sources::SourceFile;
 use crate::wordpiece::WordPiece;
+use crate::world::World;
 use crate::{Error, Result};
 
+pub use finish::finish;
 pub use inputs::{Input, WRITER, describe_input, source_entry};
 use pipeline::{Event, TokenizedDocument};
+use slices::{Listed, SliceRecord, record_name};
 use state::Position;
 pub use state::Summary;
 
@@ -41,11 +47,14 @@ pub struct TokenizeConfig {
     pub cased: bool,
     /// A shard is closed after the document that brings it to this many tokens. Default 64 Mi (128 MiB of ids).
     pub tokens_per_shard: u64,
+    /// Consecutive sources are tokenized by one process until they reach this many stored bytes; a larger one stands
+    /// alone. No shard goes from one such slice into the next. Default 256 MiB.
+    pub slice_bytes: u64,
 }
 
 impl Default for TokenizeConfig {
     fn default() -> Self {
-        Self { cased: false, tokens_per_shard: 64 << 20 }
+        Self { cased: false, tokens_per_shard: 64 << 20, slice_bytes: 256 << 20 }
     }
 }
 
@@ -65,6 +74,21 @@ pub fn tokenize(
     restart: bool,
     progress: &Progress,
 ) -> Result<Summary> {
+    tokenize_share(config, sources, vocabulary, out, restart, World::alone(), progress)
+}
+
+/// Like [`tokenize`], but only what falls to the rank of `world`; alone, everything. The corpus is the same to the byte.
+///
+/// Of several ranks, in any order and at any time, none publishes: [`finish`] does. The summary is that of this rank.
+pub fn tokenize_share(
+    config: &TokenizeConfig,
+    sources: &[SourceFile],
+    vocabulary: &Vocabulary,
+    out: &Path,
+    restart: bool,
+    world: World,
+    progress: &Progress,
+) -> Result<Summary> {
     let started = Instant::now();
     if sources.is_empty() {
         return Err(Error::invalid(out, "expected sources to tokenize, found none"));
@@ -73,9 +97,12 @@ pub fn tokenize(
         return Err(Error::invalid(out, "expected at least 1 token per shard, found 0"));
     }
     refuse_finished(out)?;
-    let inputs = describe_inputs(sources, progress)?;
+    let listed = sources.iter().map(list).collect::<Result<Vec<_>>>()?;
+    let (sources, slices) = own_slices(config, sources, &listed, world);
+    let inputs = describe_inputs(&sources, progress)?;
+    let share = Share { rank: world.rank(), world_size: world.world_size(), inputs: serde_json::json!(inputs) };
     if restart {
-        discard_interrupted(out)?;
+        discard_interrupted(out, &share)?;
     }
     let spec = DatasetSpec {
         writer: WRITER.to_owned(),
@@ -83,14 +110,16 @@ pub fn tokenize(
         layout: Layout::new(Kind::Corpus, vocabulary.len(), false),
         vocabulary: VocabularyInfo::new(vocabulary, config.cased),
         configuration: serde_json::json!(config),
-        inputs: serde_json::json!(inputs),
+        inputs: serde_json::json!(listed),
     };
-    let writer = DatasetWriter::create(out, spec, vocabulary)?;
-    let mut corpus = CorpusWriter::resume(writer, config, sources.len())?;
+    let writer = DatasetWriter::create_share(out, spec, vocabulary, &share)?;
+    if !writer.is_locked() {
+        progress.warn(&format!("{}: the file system has no locks; let no two processes do the same", out.display()));
+    }
+    let (mut corpus, start) = CorpusWriter::resume(writer, config, slices, &inputs)?;
     let words = Arc::new(WordPiece::new(vocabulary, config.cased));
     let mut bar = progress.bytes("tokenizing", inputs.iter().map(|input| input.bytes).sum());
-    let resumed = corpus.position.clone();
-    let outcome = pipeline::run(sources, &words, (resumed.source, resumed.documents_read), |event| {
+    let outcome = pipeline::run(&sources, &words, start, |event| {
         if let Event::Progress(bytes) = event {
             bar.set(bytes);
         }
@@ -98,15 +127,48 @@ pub fn tokenize(
     });
     drop(bar);
     if let Err(error) = outcome {
-        corpus.give_up(out);
+        corpus.give_up();
         return Err(error);
     }
-    let mut summary = corpus.finish(out, &inputs)?;
+    let mut summary = corpus.finish(world, out, &listed)?;
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(summary)
 }
 
-/// Sizes and hashes of all sources, in their order.
+/// What every process knows of a source.
+fn list(source: &SourceFile) -> Result<Listed> {
+    let bytes = std::fs::metadata(&source.path).at(&source.path)?.len();
+    let name = source.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Listed { name, format: source.kind.to_string(), bytes })
+}
+
+/// A slice that falls to this process.
+struct OwnSlice {
+    number: u32,
+    /// Its sources among those of this process.
+    sources: Range<usize>,
+}
+
+/// The sources that fall to the rank of `world`, and how they are cut into slices.
+fn own_slices(
+    config: &TokenizeConfig,
+    sources: &[SourceFile],
+    listed: &[Listed],
+    world: World,
+) -> (Vec<SourceFile>, Vec<OwnSlice>) {
+    let slices = slices::cut(listed, config.slice_bytes);
+    let ranks = slices::deal(&slices, listed, world);
+    let (mut own_sources, mut own) = (Vec::new(), Vec::new());
+    for (number, (slice, _)) in (0..).zip(slices.into_iter().zip(ranks)).filter(|(_, (_, rank))| *rank == world.rank())
+    {
+        let first = own_sources.len();
+        own_sources.extend_from_slice(&sources[slice]);
+        own.push(OwnSlice { number, sources: first..own_sources.len() });
+    }
+    (own_sources, own)
+}
+
+/// Sizes and hashes of `sources`, in their order.
 fn describe_inputs(sources: &[SourceFile], progress: &Progress) -> Result<Vec<Input>> {
     let bytes = |source: &SourceFile| std::fs::metadata(&source.path).map(|data| data.len()).at(&source.path);
     let total = sources.iter().map(bytes).sum::<Result<u64>>()?;
@@ -119,44 +181,72 @@ fn describe_inputs(sources: &[SourceFile], progress: &Progress) -> Result<Vec<In
     sources.par_iter().map(describe).collect()
 }
 
-/// Removes what an interrupted run left in `out`; a finished dataset is left alone, and so is one being written.
-fn discard_interrupted(out: &Path) -> Result<()> {
-    let work = out.join(WORK_DIR);
-    if !work.is_dir() {
-        return Ok(());
-    }
-    let path = work.join("lock");
-    let lock = std::fs::File::create(&path).at(&path)?;
-    if lock.try_lock().is_err() {
-        return Err(Error::invalid(out, "another process is writing here; wait for it or choose another directory"));
-    }
-    std::fs::remove_dir_all(&work).at(&work)
-}
-
-/// The corpus being written, and where in the sources it stands.
+/// The part of the corpus that this process writes, slice by slice, and where it stands.
 struct CorpusWriter {
     writer: DatasetWriter,
-    shard: Option<ShardWriter>,
-    next_shard: u32,
     tokens_per_shard: u64,
+    /// Sources of this process.
+    inputs: Vec<Input>,
+    /// Slices that are not finished; the first one is being written.
+    slices: std::collections::VecDeque<OwnSlice>,
+    shard: Option<ShardWriter>,
+    /// Within the slice.
+    next_shard: u32,
     position: Position,
+    /// Of the finished slices.
+    summary: Summary,
+    has_finished_any: bool,
 }
 
 impl CorpusWriter {
-    /// Goes on after the last shard that an interrupted run has finished without a gap before it.
-    fn resume(writer: DatasetWriter, config: &TokenizeConfig, num_sources: usize) -> Result<Self> {
-        let mut position = Position::start(num_sources);
-        let mut next_shard = 0;
-        for (index, finished) in writer.finished()? {
-            if index != next_shard {
-                break;
+    /// Goes on after the last shard that an interrupted run has finished without a gap before it. Also returns the source
+    /// to go on with, and how many of its documents are done.
+    fn resume(
+        writer: DatasetWriter,
+        config: &TokenizeConfig,
+        slices: Vec<OwnSlice>,
+        inputs: &[Input],
+    ) -> Result<(Self, (usize, u64))> {
+        let finished = writer.finished()?;
+        let mut this = Self {
+            writer,
+            tokens_per_shard: config.tokens_per_shard,
+            inputs: inputs.to_vec(),
+            slices: slices.into(),
+            shard: None,
+            next_shard: 0,
+            position: Position::start(0),
+            summary: Summary::default(),
+            has_finished_any: !finished.is_empty(),
+        };
+        while let Some(slice) = this.slices.front() {
+            let slice_id = slice.number;
+            this.position = Position::start(slice.sources.len());
+            this.next_shard = 0;
+            while let Some(shard) = finished.get(&ShardId { slice: slice_id, index: this.next_shard }) {
+                let position = serde_json::from_value(shard.position.clone()).map_err(std::io::Error::other);
+                this.position = position.at(this.writer.work_dir())?;
+                this.next_shard += 1;
             }
-            position = serde_json::from_value(finished.position).map_err(std::io::Error::other).at(writer.work_dir())?;
-            next_shard += 1;
+            this.position.summary = std::mem::take(&mut this.position.summary).resumed();
+            match this.read_record(slice_id) {
+                Some(record) if record.num_shards == this.next_shard => {
+                    this.has_finished_any = true;
+                    this.summary.merge(&record.summary.resumed());
+                    this.slices.pop_front();
+                }
+                _ if this.position.source == slice.sources.len() => this.finish_slice()?,
+                _ => break,
+            }
         }
-        position.summary.resumed_documents = position.summary.documents;
-        position.summary.resumed_text_bytes = position.summary.text_bytes;
-        Ok(Self { writer, shard: None, next_shard, tokens_per_shard: config.tokens_per_shard, position })
+        let first = this.slices.front().map_or(inputs.len(), |slice| slice.sources.start + this.position.source);
+        let documents_read = if this.slices.is_empty() { 0 } else { this.position.documents_read };
+        Ok((this, (first, documents_read)))
+    }
+
+    fn read_record(&self, slice: u32) -> Option<SliceRecord> {
+        let bytes = std::fs::read(self.writer.work_dir().join(record_name(slice))).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     fn handle(&mut self, event: Event) -> Result<()> {
@@ -164,6 +254,9 @@ impl CorpusWriter {
             Event::Document(document) => self.push(&document),
             Event::EndOfSource(skipped) => {
                 self.position.end_source(&skipped);
+                if self.slices.front().is_some_and(|slice| self.position.source == slice.sources.len()) {
+                    self.finish_slice()?;
+                }
                 Ok(())
             }
             Event::Progress(_) => Ok(()),
@@ -171,14 +264,16 @@ impl CorpusWriter {
     }
 
     fn push(&mut self, document: &TokenizedDocument<'_>) -> Result<()> {
-        let document_id = self.position.summary.documents + self.position.summary.documents_without_text;
+        let number = self.position.summary.documents + self.position.summary.documents_without_text;
+        let document_id = u64::from(self.slice()) << 32 | number;
         self.position.observe(document);
         if document.sentence_lengths.is_empty() {
             return Ok(());
         }
+        let id = self.shard_id();
         let shard = match &mut self.shard {
             Some(shard) => shard,
-            None => self.shard.insert(self.writer.shard(self.next_shard)?),
+            None => self.shard.insert(self.writer.shard(id)?),
         };
         let (token_ids, sentence_lengths) = (document.token_ids.into(), document.sentence_lengths);
         shard.push(CorpusRow { document_id, token_ids, sentence_lengths })?;
@@ -188,43 +283,64 @@ impl CorpusWriter {
         Ok(())
     }
 
+    /// Number of the slice being written.
+    fn slice(&self) -> u32 {
+        self.slices.front().expect("documents come from the sources of a slice").number
+    }
+
+    fn shard_id(&self) -> ShardId {
+        ShardId { slice: self.slice(), index: self.next_shard }
+    }
+
     fn finish_shard(&mut self) -> Result<()> {
         if let Some(shard) = self.shard.take() {
             let position = serde_json::json!(self.position);
-            self.writer.finish_shard(self.next_shard, shard, position)?;
+            self.writer.finish_shard(self.shard_id(), shard, position)?;
             self.next_shard += 1;
+            self.has_finished_any = true;
         }
         Ok(())
     }
 
-    fn finish(mut self, out: &Path, inputs: &[Input]) -> Result<Summary> {
-        if self.position.summary.documents == 0 {
-            self.give_up(out);
-            let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
-            let problem =
-                format!("expected documents with text, found none in {}; nothing was written", names.join(", "));
-            return Err(Error::invalid(out, problem));
-        }
+    /// Closes the slice and turns to the next one.
+    fn finish_slice(&mut self) -> Result<()> {
         self.finish_shard()?;
-        let documents = &self.position.documents_per_source;
-        let sources = inputs.iter().zip(documents).map(|(input, &documents)| source_entry(input, documents)).collect();
-        self.writer.publish(sources)?;
-        let mut summary = self.position.summary;
-        let empty = inputs.iter().zip(documents).filter(|(_, documents)| **documents == 0);
-        summary.sources_without_documents = empty.map(|(input, _)| input.name.clone()).collect();
-        Ok(summary)
+        let slice = self.slices.pop_front().expect("a slice is being written");
+        let following = self.slices.front().map_or(0, |slice| slice.sources.len());
+        let position = std::mem::replace(&mut self.position, Position::start(following));
+        self.summary.merge(&position.summary);
+        let counts = Summary { resumed_documents: 0, resumed_text_bytes: 0, ..position.summary };
+        let record = SliceRecord {
+            num_shards: std::mem::take(&mut self.next_shard),
+            inputs: self.inputs[slice.sources].to_vec(),
+            documents_per_source: position.documents_per_source,
+            summary: counts,
+        };
+        let path = self.writer.work_dir().join(record_name(slice.number));
+        let json = serde_json::to_vec(&record).map_err(std::io::Error::other).at(&path)?;
+        durable::write(path, &json)
+    }
+
+    /// Publishes if there are no other ranks.
+    fn finish(self, world: World, out: &Path, listed: &[Listed]) -> Result<Summary> {
+        let ours = self.summary;
+        if !world.is_alone() {
+            return Ok(ours);
+        }
+        if ours.documents == 0 {
+            self.writer.abandon();
+            return Err(finish::no_documents(out, listed.iter().map(|source| source.name.as_str())));
+        }
+        let all = finish(self.writer.into_unfinished())?;
+        let (resumed_documents, resumed_text_bytes) = (ours.resumed_documents, ours.resumed_text_bytes);
+        Ok(Summary { resumed_documents, resumed_text_bytes, ..all })
     }
 
     /// After an error: leaves finished shards for a resume; without any, leaves no trace.
-    fn give_up(self, out: &Path) {
-        let nothing_done = self.next_shard == 0;
-        let work = self.writer.work_dir();
-        drop((self.shard, self.writer));
-        if nothing_done {
-            let _ = std::fs::remove_dir_all(work);
-            let _ = std::fs::remove_file(out.join(VOCABULARY));
-            // Only if nothing else lies there.
-            let _ = std::fs::remove_dir(out);
+    fn give_up(self) {
+        if !self.has_finished_any {
+            drop(self.shard);
+            self.writer.abandon();
         }
     }
 }

@@ -41,20 +41,42 @@ impl Summary {
         self.unknown_tokens as f64 / self.tokens.max(1) as f64
     }
 
+    /// Adds the counts of another slice, or those of an interrupted run.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.documents += other.documents;
+        self.documents_without_text += other.documents_without_text;
+        for (reason, count) in &other.skipped {
+            *self.skipped.entry(reason.clone()).or_default() += count;
+        }
+        self.sources_without_documents.extend_from_slice(&other.sources_without_documents);
+        self.sentences += other.sentences;
+        self.split_sentences += other.split_sentences;
+        self.tokens += other.tokens;
+        self.unknown_tokens += other.unknown_tokens;
+        self.text_bytes += other.text_bytes;
+        self.resumed_documents += other.resumed_documents;
+        self.resumed_text_bytes += other.resumed_text_bytes;
+    }
+
+    /// The same counts, as those of an interrupted run.
+    pub(super) fn resumed(self) -> Self {
+        Self { resumed_documents: self.documents, resumed_text_bytes: self.text_bytes, ..self }
+    }
+
     /// Megabytes of text per second of this run.
     pub fn megabytes_per_second(&self) -> f64 {
         (self.text_bytes - self.resumed_text_bytes) as f64 / 1e6 / self.seconds.max(1e-9)
     }
 }
 
-/// Where a run stands between two documents.
+/// Where a slice stands between two documents.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Position {
-    /// Number of the source being read.
+    /// Number of the source being read, within the slice.
     pub(super) source: usize,
     /// Documents read from it, dropped ones included.
     pub(super) documents_read: u64,
-    /// Documents each source has given to the corpus.
+    /// Documents each source of the slice has given to the corpus.
     pub(super) documents_per_source: Vec<u64>,
     pub(super) summary: Summary,
 }
