@@ -3,6 +3,7 @@
 pub mod build;
 pub mod cli;
 pub mod error;
+pub mod exchange;
 pub mod glue;
 pub mod inspect;
 pub mod pairs;
