@@ -53,6 +53,28 @@ pub(super) fn open(path: &Path) -> Result<(SchemaRef, StreamReader<BufReader<Fil
     Ok((reader.schema(), reader))
 }
 
+/// File with the list of the others.
+const STATE: &str = "state.json";
+
+/// The files that `datasets` has in the directory `dir`, beside which it may keep caches; `None` where it is not one of its.
+///
+/// # Errors
+/// A `state.json` that cannot be read or lists no files.
+pub(super) fn data_files(dir: &Path) -> Result<Option<Vec<String>>> {
+    let path = dir.join(STATE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let state: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).at(&path)?).map_err(std::io::Error::from).at(&path)?;
+    let files = state["_data_files"].as_array().into_iter().flatten();
+    let names: Vec<String> = files.filter_map(|file| Some(file["filename"].as_str()?.to_owned())).collect();
+    if names.is_empty() {
+        return Err(Error::invalid(path, "expected a list of _data_files as `datasets` writes it, found none"));
+    }
+    Ok(Some(names))
+}
+
 /// Writes `state.json` and `dataset_info.json`, which list the files and say what they are. Column types are left to the
 /// files, whose schema `datasets` takes.
 pub(super) fn describe(dataset: &Dataset, parts: &[Part], output: &Output) -> Result<()> {
@@ -76,7 +98,7 @@ pub(super) fn describe(dataset: &Dataset, parts: &[Part], output: &Output) -> Re
         "homepage": "",
         "license": "",
     });
-    for (name, value) in [("state.json", state), ("dataset_info.json", info)] {
+    for (name, value) in [(STATE, state), ("dataset_info.json", info)] {
         let path = output.path(name);
         let text = serde_json::to_string_pretty(&value).map_err(std::io::Error::other).at(&path)? + "\n";
         std::fs::write(&path, text).at(&path)?;

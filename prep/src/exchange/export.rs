@@ -41,9 +41,9 @@ pub struct ExportSummary {
     pub format: Format,
     /// Rows, each once.
     pub rows: u64,
-    /// Files.
-    pub files: u64,
-    /// Their bytes.
+    /// Files with rows.
+    pub files: usize,
+    /// Bytes of all files.
     pub bytes: u64,
     /// Whether masks were drawn for the export, because the dataset has none.
     pub masks_drawn: bool,
@@ -121,9 +121,9 @@ pub fn export(dataset: &Dataset, options: &ExportOptions, out: &Path, progress: 
     let bar = Mutex::new(progress.count("exporting", dataset.len()));
     let job = Job { dataset, output: &output, config, masks, bar };
     let parts = parts(dataset, options, single);
-    let mut warnings = Vec::new();
+    let (mut files, mut warnings) = (parts.len(), Vec::new());
     match format {
-        Format::LddlParquet => warnings = lddl::export(&job, &parts, options.bin_size, single)?,
+        Format::LddlParquet => (files, warnings) = lddl::export(&job, &parts, options.bin_size, single)?,
         Format::NvidiaHdf5 => {
             let padded = job.padded();
             job.each(&parts, |part, path| {
@@ -154,10 +154,10 @@ pub fn export(dataset: &Dataset, options: &ExportOptions, out: &Path, progress: 
     }
     if !single && dataset.manifest().kind == Kind::Squad {
         let examples = dataset.dir().join(EXAMPLES);
-        std::fs::copy(&examples, output.path(EXAMPLES)).at(examples)?;
+        std::fs::copy(&examples, output.path(EXAMPLES)).at(&examples)?;
     }
     drop(job);
-    let (files, bytes) = output.publish()?;
+    let bytes = output.publish()?;
     let rows = dataset.len();
     Ok(ExportSummary { output: out.to_owned(), format, rows, files, bytes, masks_drawn: draws, warnings })
 }

@@ -56,6 +56,9 @@ pub fn import(
     let mut writer = DatasetWriter::create(out, spec, vocabulary)?;
     if described.layout.kind() == Kind::Squad {
         let examples = first.with_file_name(EXAMPLES);
+        if !examples.exists() {
+            return Err(Error::invalid(examples, "expected the questions' contexts and answers here, found nothing"));
+        }
         let bytes = std::fs::read(&examples).at(&examples)?;
         writer.write_file(EXAMPLES, &bytes)?;
     }

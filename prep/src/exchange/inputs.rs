@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Format;
+use super::{Format, arrow_stream};
 use crate::error::{AtPath, Error, Result};
 
 /// Expands files, directories and globs. A directory stands for the files of `format` in it, in the natural order of
-/// their names (`shard-2` before `shard-10`), hidden ones left out.
+/// their names (`shard-2` before `shard-10`), hidden ones left out; one of `datasets` for those that its state lists.
 ///
 /// # Errors
 /// Nothing by that name, or a directory or pattern without such files.
@@ -25,6 +25,11 @@ pub(super) fn expand(patterns: &[PathBuf], format: Format) -> Result<Vec<PathBuf
 }
 
 fn in_directory(dir: &Path, format: Format) -> Result<Vec<PathBuf>> {
+    if format == Format::ArrowStream
+        && let Some(names) = arrow_stream::data_files(dir)?
+    {
+        return Ok(names.into_iter().map(|name| dir.join(name)).collect());
+    }
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).at(dir)? {
         let path = entry.at(dir)?.path();

@@ -26,8 +26,14 @@ const BATCH_ROWS: usize = 8_192;
 /// Beside the files: rows of each, so that the loader need not open them.
 const NUM_SAMPLES: &str = ".num_samples.json";
 
-/// Writes the files of `parts`, or for each length bin as many files. Returns what LDDL's loader will not take.
-pub(super) fn export(job: &Job<'_>, parts: &[Part], bin_size: Option<u16>, single: bool) -> Result<Vec<String>> {
+/// Writes the files of `parts`, or for each length bin as many files. Returns the number of files, and
+/// what LDDL's loader will not take.
+pub(super) fn export(
+    job: &Job<'_>,
+    parts: &[Part],
+    bin_size: Option<u16>,
+    single: bool,
+) -> Result<(usize, Vec<String>)> {
     check_vocabulary(job.dataset)?;
     let rows = match bin_size {
         None => {
@@ -44,7 +50,7 @@ pub(super) fn export(job: &Job<'_>, parts: &[Part], bin_size: Option<u16>, singl
         let json = serde_json::to_vec(&rows).map_err(std::io::Error::other).at(&path)?;
         std::fs::write(&path, json).at(&path)?;
     }
-    Ok(unbalanced(&rows))
+    Ok((rows.len(), unbalanced(&rows)))
 }
 
 /// LDDL separates tokens by white space.

@@ -59,22 +59,21 @@ impl Output {
         self.work.join(self.single.as_deref().unwrap_or(name))
     }
 
-    /// Syncs everything to disk and moves it to its place; returns the number of files and their bytes.
-    pub(super) fn publish(self) -> Result<(u64, u64)> {
-        let (mut files, mut bytes) = (0, 0);
+    /// Syncs everything to disk and moves it to its place; returns the bytes of all files.
+    pub(super) fn publish(self) -> Result<u64> {
+        let mut bytes = 0;
         fs::remove_file(self.work.join(LOCK)).at(&self.work)?;
         for entry in fs::read_dir(&self.work).at(&self.work)? {
             let path = entry.at(&self.work)?.path();
             let file = File::open(&path).at(&path)?;
             file.sync_all().at(&path)?;
-            files += 1;
             bytes += file.metadata().at(&path)?.len();
         }
         sync_parent(&self.work.join(LOCK))?;
         let from = self.single.as_ref().map_or_else(|| self.work.clone(), |name| self.work.join(name));
         fs::rename(from, &self.target).at(&self.target)?;
         sync_parent(&self.target)?;
-        Ok((files, bytes))
+        Ok(bytes)
     }
 }
 
@@ -109,7 +108,7 @@ mod tests {
         fs::write(dir.path().join(".out.tmp/old"), b"x").unwrap();
         let output = Output::create(&target, false).unwrap();
         fs::write(output.path("new"), b"xy").unwrap();
-        assert_eq!(output.publish().unwrap(), (1, 2));
+        assert_eq!(output.publish().unwrap(), 2);
         let names: Vec<_> = fs::read_dir(&target).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["new"]);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -17,6 +17,8 @@ use crate::error::{AtPath, Error, Result};
 
 /// Rows of a row group, which a reader decodes at once.
 const ROW_GROUP_ROWS: usize = 65_536;
+/// Bytes at which a row group is closed early, for rows as long as documents.
+const ROW_GROUP_BYTES: usize = 64 << 20;
 /// Rows decoded at once.
 const READ_ROWS: usize = 4_096;
 
@@ -36,7 +38,8 @@ impl Writer {
 
 impl BatchWriter for Writer {
     fn write(&mut self, batch: &RecordBatch) -> std::result::Result<(), ErrorKind> {
-        self.0.write(batch).map_err(kind)
+        self.0.write(batch).map_err(kind)?;
+        if self.0.in_progress_size() > ROW_GROUP_BYTES { self.0.flush().map_err(kind) } else { Ok(()) }
     }
 
     fn finish(self) -> std::result::Result<(), ErrorKind> {
@@ -50,7 +53,8 @@ impl BatchWriter for Writer {
 /// Not such a file.
 pub(super) fn open(path: &Path) -> Result<(SchemaRef, ParquetRecordBatchReader)> {
     let file = File::open(path).at(path)?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| Error::new(path, kind(e)))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file);
+    let builder = builder.map_err(|e| Error::invalid(path, format!("expected a Parquet file, found none: {e}")))?;
     let schema = builder.schema().clone();
     let reader = builder.with_batch_size(READ_ROWS).build().map_err(|e| Error::new(path, kind(e)))?;
     Ok((schema, reader))
