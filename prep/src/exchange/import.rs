@@ -1,10 +1,11 @@
 //! The files of another tool to a dataset.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use cloze_formats::config::{InstanceConfig, MaskingMode};
-use cloze_formats::dataset::{EXAMPLES, refuse_finished};
+use cloze_formats::dataset::{EXAMPLES, FinishedShard, refuse_finished};
 use cloze_formats::manifest::VocabularyInfo;
 use cloze_formats::schema::Layout;
 use cloze_formats::shard::ShardWriter;
@@ -62,8 +63,10 @@ pub fn import(
         let bytes = std::fs::read(&examples).at(&examples)?;
         writer.write_file(EXAMPLES, &bytes)?;
     }
-    let shape = write_shards(format, &files, &inputs, vocabulary, described.layout, &writer, progress)?;
+    let shards = write_shards(format, &files, &inputs, vocabulary, described.layout, &writer, progress)?;
     if described.layout.kind() == Kind::Pretrain {
+        let shape = shards.values().filter_map(|s| serde_json::from_value(s.position.clone()).ok());
+        let shape: Shape = shape.fold(Shape::default(), Shape::merge);
         let known = described.configuration.and_then(|c| serde_json::from_value::<InstanceConfig>(c).ok());
         let config = InstanceConfig {
             num_shards: files.len() as u32,
@@ -71,9 +74,8 @@ pub fn import(
         };
         writer.resolve_configuration(json!(config));
     }
-    let finished = writer.finished()?;
-    let rows = |i: usize| finished.get(&(i as u32)).map_or(0, |shard| shard.statistics.rows);
-    writer.publish(inputs.iter().enumerate().map(|(i, input)| source_entry(input, rows(i))).collect())
+    let sources = inputs.iter().zip(shards.values()).map(|(input, shard)| source_entry(input, shard.statistics.rows));
+    writer.publish(sources.collect())
 }
 
 /// What the rows of `path` are.
@@ -90,12 +92,12 @@ fn describe(format: Format, path: &Path, vocabulary: &Vocabulary) -> Result<Desc
     Ok(match format {
         Format::NvidiaHdf5 | Format::Tfrecord => instances(true),
         Format::LddlParquet => instances(lddl::has_masks(path)?),
-        Format::Parquet => columnar(&*parquet::open(path)?.0)?,
-        Format::ArrowStream => columnar(&*arrow_stream::open(path)?.0)?,
+        Format::Parquet => columnar(&parquet::open(path)?.0)?,
+        Format::ArrowStream => columnar(&arrow_stream::open(path)?.0)?,
     })
 }
 
-/// Makes the shards that are missing, in parallel; returns what was seen in all files.
+/// Makes the shards that an interrupted run has not made, in parallel; returns all of them.
 fn write_shards(
     format: Format,
     files: &[PathBuf],
@@ -104,11 +106,11 @@ fn write_shards(
     layout: Layout,
     writer: &DatasetWriter,
     progress: Progress,
-) -> Result<Shape> {
-    let finished = writer.finished()?;
+) -> Result<BTreeMap<u32, FinishedShard>> {
+    let mut finished = writer.finished()?;
     let missing: Vec<usize> = (0..files.len()).filter(|&i| !finished.contains_key(&(i as u32))).collect();
     let bar = Mutex::new(progress.bytes("importing", missing.iter().map(|&i| inputs[i].bytes).sum()));
-    missing.into_par_iter().try_for_each(|i| {
+    let make = |i: usize| {
         let path = &files[i];
         let mut sink = Sink { input: path, shard: writer.shard(i as u32)?, row: 0, shape: Shape::default() };
         match format {
@@ -117,13 +119,13 @@ fn write_shards(
             Format::LddlParquet => lddl::read(path, vocabulary, layout.has_static_masks(), &mut sink)?,
             Format::Parquet | Format::ArrowStream => read_columns(format, path, vocabulary, layout, &mut sink)?,
         }
-        writer.finish_shard(i as u32, sink.shard, json!(sink.shape))?;
+        // The journal keeps what was seen for a run that goes on after an interruption.
+        let shard = writer.finish_shard(i as u32, sink.shard, json!(sink.shape))?;
         bar.lock().expect("no holder panics").add(inputs[i].bytes);
-        Ok(())
-    })?;
-    // Shards of an interrupted run say in the journal what was seen.
-    let shapes = writer.finished()?.into_values().filter_map(|s| serde_json::from_value::<Shape>(s.position).ok());
-    Ok(shapes.fold(Shape::default(), Shape::merge))
+        Ok((i as u32, shard))
+    };
+    finished.extend(missing.into_par_iter().map(make).collect::<Result<Vec<_>>>()?);
+    Ok(finished)
 }
 
 /// Our own columns; every file must have those of the first one.

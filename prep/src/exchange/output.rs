@@ -62,7 +62,6 @@ impl Output {
     /// Syncs everything to disk and moves it to its place; returns the bytes of all files.
     pub(super) fn publish(self) -> Result<u64> {
         let mut bytes = 0;
-        fs::remove_file(self.work.join(LOCK)).at(&self.work)?;
         for entry in fs::read_dir(&self.work).at(&self.work)? {
             let path = entry.at(&self.work)?.path();
             let file = File::open(&path).at(&path)?;
@@ -70,8 +69,14 @@ impl Output {
             bytes += file.metadata().at(&path)?.len();
         }
         sync_parent(&self.work.join(LOCK))?;
-        let from = self.single.as_ref().map_or_else(|| self.work.clone(), |name| self.work.join(name));
-        fs::rename(from, &self.target).at(&self.target)?;
+        match &self.single {
+            Some(name) => fs::rename(self.work.join(name), &self.target).at(&self.target)?,
+            None => {
+                fs::rename(&self.work, &self.target).at(&self.target)?;
+                // Only now: without it another process would clear the directory for itself.
+                fs::remove_file(self.target.join(LOCK)).at(&self.target)?;
+            }
+        }
         sync_parent(&self.target)?;
         Ok(bytes)
     }

@@ -65,8 +65,8 @@ fn kind(error: ParquetError) -> ErrorKind {
     match error {
         ParquetError::External(e) => match e.downcast::<std::io::Error>() {
             Ok(io) => ErrorKind::Io(*io),
-            Err(e) => ErrorKind::Invalid(e.to_string()),
+            Err(e) => ErrorKind::Arrow(e.to_string()),
         },
-        other => ErrorKind::Invalid(other.to_string()),
+        other => ErrorKind::Arrow(other.to_string()),
     }
 }
