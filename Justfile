@@ -46,6 +46,16 @@ show *dataset=demo_phase1:
 verify *dataset=demo_phase1:
     @{{ prep }} verify "$@"
 
+# A dataset as the files of another tool: `just export DATASET --format nvidia-hdf5 --out OUT`
+[group('data')]
+export *arguments="--help":
+    @{{ prep }} export "$@"
+
+# A dataset of the files of another tool: `just import --format nvidia-hdf5 --input FILES --vocab VOCAB --out DATASET`
+[group('data')]
+import *arguments="--help":
+    @{{ prep }} import "$@"
+
 # Pre-train: `just pretrain --data phase1 --out runs/p1 ...`; alone, both phases on samples/
 [group('train')]
 pretrain *arguments: setup

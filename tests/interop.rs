@@ -60,20 +60,25 @@ fn arrow2_maps_our_shards_and_reads_the_same_tokens() {
     }
 }
 
-/// Python with pyarrow, in an environment of its own below target/, made when it is not there.
-fn python_with_pyarrow() -> PathBuf {
-    let environment = root().join("target/interop-pyarrow");
+/// Python with pyarrow and the readers of other tools, in an environment of its own below target/, made when it is not
+/// there: 420 MB, most of it what `datasets` wants.
+fn python() -> PathBuf {
+    // Tests may run at once, in one process or several; the second one waits here for the first.
+    let lock = File::create(root().join("target/interop-python.lock")).unwrap();
+    lock.lock().unwrap();
+    let environment = root().join("target/interop-python");
     let python = environment.join("bin/python");
-    let has_pyarrow = || {
-        let import = Command::new(&python).args(["-c", "import pyarrow"]).output();
+    let is_complete = || {
+        let import = Command::new(&python).args(["-c", "import pyarrow, h5py, tfrecord, datasets"]).output();
         import.is_ok_and(|output| output.status.success())
     };
-    if !has_pyarrow() {
+    if !is_complete() {
         let made = Command::new("python3").args(["-m", "venv"]).arg(&environment).status().unwrap();
         assert!(made.success(), "python3 makes a virtual environment");
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "pyarrow>=17"];
-        let installed = Command::new(&python).args(pip).status().unwrap();
-        assert!(installed.success() && has_pyarrow(), "pip installs pyarrow");
+        let packages = ["pyarrow>=17", "h5py>=3", "tfrecord>=1.14", "datasets>=3"];
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages);
+        assert!(pip.status().unwrap().success() && is_complete(), "pip installs {packages:?}");
     }
     python
 }
@@ -81,7 +86,7 @@ fn python_with_pyarrow() -> PathBuf {
 #[test]
 fn pyarrow_maps_our_shards_and_finds_what_the_manifest_says() {
     let dir = tempfile::tempdir().unwrap();
-    let python = python_with_pyarrow();
+    let python = python();
     let script = root().join("tests/interop/check_pyarrow.py");
     for dataset in datasets(dir.path()) {
         let output = Command::new(&python).arg(&script).arg(&dataset).output().unwrap();
@@ -94,4 +99,51 @@ fn pyarrow_maps_our_shards_and_finds_what_the_manifest_says() {
     std::fs::write(&manifest, text.replace("\"rows\": 80", "\"rows\": 81")).unwrap();
     let output = Command::new(&python).arg(&script).arg(dir.path().join("glue/dev")).output().unwrap();
     assert!(!output.status.success(), "a manifest that lies about its rows is noticed");
+}
+
+/// (dataset, format, export) of every kind and format that go together, made in `dir`.
+fn exports(dir: &Path) -> Vec<[String; 3]> {
+    let mut exports = Vec::new();
+    for dataset in datasets(dir) {
+        let kind = Dataset::open(&dataset).unwrap().manifest().kind;
+        for format in ["nvidia-hdf5", "lddl-parquet", "tfrecord", "parquet", "arrow-stream"] {
+            let columns = matches!(format, "parquet" | "arrow-stream");
+            if !columns && kind != cloze_formats::Kind::Pretrain {
+                continue;
+            }
+            let out = dir.join("exports").join(exports.len().to_string());
+            let export = [dataset.display().to_string(), format.to_owned(), out.display().to_string()];
+            succeed(cloze_prep(), &["export", &export[0], "--format", format, "--out", &export[2]]);
+            exports.push(export);
+        }
+    }
+    let bins = ["--bin-size", "64", "--num-files", "5"];
+    let binned = [dir.join("static"), "lddl-parquet".into(), dir.join("exports/binned")];
+    let binned = binned.map(|word| word.display().to_string());
+    let words = ["export", &binned[0], "--format", &binned[1], "--out", &binned[2]];
+    succeed(cloze_prep(), &[&words[..], &bins[..]].concat());
+    exports.push(binned);
+    exports
+}
+
+#[test]
+fn other_tools_read_what_we_export_and_we_read_it_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = root().join("tests/interop/check_exchange.py");
+    let exports = exports(dir.path());
+    let check = |arguments: &[String]| Command::new(python()).arg(&script).args(arguments).output().unwrap();
+    let output = check(&exports.concat());
+    let streams = [&output.stdout, &output.stderr].map(|s| String::from_utf8_lossy(s).into_owned()).concat();
+    assert!(output.status.success(), "{streams}");
+    // A check that cannot fail proves nothing: the rows of another dataset must be noticed.
+    let other = [exports[0][0].replace("corpus", "glue/dev"), exports[0][1].clone(), exports[0][2].clone()];
+    assert!(!check(&other).status.success(), "the rows of another dataset are noticed");
+    for [dataset, format, export] in exports {
+        let (vocabulary, back) = (format!("{dataset}/vocab.txt"), format!("{export}-back"));
+        let words = ["import", "--format", &format, "--input", &export, "--vocab", &vocabulary, "--out", &back];
+        succeed(cloze_prep(), &words);
+        succeed(cloze_prep(), &["verify", &back]);
+        let rows = |path: &str| Dataset::open(path).unwrap().len();
+        assert_eq!(rows(&back), rows(&dataset), "{format} of {dataset}");
+    }
 }

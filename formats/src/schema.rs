@@ -73,6 +73,14 @@ impl Layout {
         Self { kind, wide_tokens: num_tokens > 1 << 16, optional: optional && has_optional }
     }
 
+    /// The layout whose columns are all among `names`, for a vocabulary of `num_tokens`; of several the one with the most.
+    pub fn matching(names: &[&str], num_tokens: usize) -> Option<Self> {
+        let wide = num_tokens > 1 << 16;
+        let fits =
+            |layout: &Self| layout.wide_tokens == wide && layout.columns().iter().all(|(name, _)| names.contains(name));
+        Self::all().filter(fits).max_by_key(|layout| layout.columns().len())
+    }
+
     /// The kind these are the columns of.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -166,6 +174,19 @@ mod tests {
             let json = serde_json::to_string(&layout).unwrap();
             assert_eq!(serde_json::from_str::<Layout>(&json).unwrap(), layout);
         }
+    }
+
+    #[test]
+    fn a_layout_is_known_by_its_column_names_whatever_else_is_there() {
+        for layout in Layout::all() {
+            let columns = layout.columns();
+            let mut names: Vec<_> = columns.iter().rev().map(|c| c.0).collect();
+            names.push("something else");
+            let num_tokens = if layout.wide_tokens { 1 << 17 } else { 100 };
+            // The optional columns of kinds that have none are the same columns.
+            assert_eq!(Layout::matching(&names, num_tokens).unwrap().describe(), layout.describe());
+        }
+        assert_eq!(Layout::matching(&["input_ids", "segment_a_length"], 100), None);
     }
 
     #[test]

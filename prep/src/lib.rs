@@ -4,6 +4,7 @@ pub mod build;
 pub mod cli;
 mod compat;
 pub mod error;
+pub mod exchange;
 pub mod glue;
 pub mod inspect;
 pub mod pairs;

@@ -24,14 +24,18 @@ enum ColumnBuffer {
 }
 
 /// Columns of the record batch being filled.
-pub(super) struct RowBuffer {
+///
+/// # Memory usage
+/// All rows pushed; whoever fills it decides when a batch is full.
+pub struct RowBuffer {
     columns: Vec<ColumnBuffer>,
     rows: usize,
     tokens: usize,
 }
 
 impl RowBuffer {
-    pub(super) fn new(layout: Layout) -> Self {
+    /// No rows yet, of the columns of `layout`.
+    pub fn new(layout: Layout) -> Self {
         let empty = |(_, ty)| match ty {
             ColumnType::U16 => ColumnBuffer::U16(Vec::new()),
             ColumnType::U64 => ColumnBuffer::U64(Vec::new()),
@@ -45,16 +49,21 @@ impl RowBuffer {
         Self { columns: layout.columns().into_iter().map(empty).collect(), rows: 0, tokens: 0 }
     }
 
-    pub(super) fn rows(&self) -> usize {
+    /// Rows pushed so far.
+    pub fn rows(&self) -> usize {
         self.rows
     }
 
-    pub(super) fn tokens(&self) -> usize {
+    /// Tokens of all rows pushed so far.
+    pub fn tokens(&self) -> usize {
         self.tokens
     }
 
     /// Appends a row; the order of the fields is that of `Layout::columns`.
-    pub(super) fn push(&mut self, row: &Row<'_>) {
+    ///
+    /// # Panics
+    /// The row is not one of the layout.
+    pub fn push(&mut self, row: &Row<'_>) {
         self.rows += 1;
         self.tokens += row.tokens().len();
         let mut columns = self.columns.iter_mut();
@@ -87,8 +96,8 @@ impl RowBuffer {
         debug_assert!(columns.next().is_none(), "a row fills every column");
     }
 
-    /// The batch of all rows pushed so far.
-    pub(super) fn finish(self, schema: SchemaRef) -> Result<RecordBatch, ArrowError> {
+    /// The batch of all rows pushed so far; `schema` is that of the layout, with any metadata.
+    pub fn finish(self, schema: SchemaRef) -> Result<RecordBatch, ArrowError> {
         let columns: Result<Vec<ArrayRef>, ArrowError> =
             self.columns.into_iter().map(ColumnBuffer::into_array).collect();
         RecordBatch::try_new(schema, columns?)

@@ -22,16 +22,19 @@ enum Column {
     ListU32(ScalarBuffer<i32>, ScalarBuffer<u32>),
 }
 
-/// A decoded record batch.
+/// A decoded record batch, row by row without a copy.
 #[derive(Debug)]
-pub(super) struct Columns {
+pub struct Columns {
     columns: Vec<Column>,
     layout: Layout,
 }
 
 impl Columns {
-    /// Takes the buffers of `batch`, which has the schema of `layout`.
-    pub(super) fn new(layout: Layout, batch: &RecordBatch) -> Result<Self, String> {
+    /// Takes the buffers of `batch`, which has the columns of `layout` in its order.
+    ///
+    /// # Errors
+    /// Another number of columns, another type or a null in one; the text says what was expected and found.
+    pub fn new(layout: Layout, batch: &RecordBatch) -> Result<Self, String> {
         let specs = layout.columns();
         if specs.len() != batch.num_columns() {
             return Err(format!("expected {} columns, found {}", specs.len(), batch.num_columns()));
@@ -50,7 +53,7 @@ impl Columns {
     /// # Panics
     /// `i` is not below the number of rows.
     #[inline]
-    pub(super) fn row(&self, i: usize) -> Row<'_> {
+    pub fn row(&self, i: usize) -> Row<'_> {
         let c = &self.columns;
         match self.layout.kind() {
             Kind::Corpus => Row::Corpus(CorpusRow {
@@ -79,7 +82,7 @@ impl Columns {
 
     /// Number of tokens of row `i`, without touching them.
     #[inline]
-    pub(super) fn row_length(&self, i: usize) -> usize {
+    pub fn row_length(&self, i: usize) -> usize {
         let token_column = usize::from(self.layout.kind() == Kind::Corpus);
         match &self.columns[token_column] {
             Column::ListU16(o, _) | Column::ListU32(o, _) => (o[i + 1] - o[i]) as usize,

@@ -5,5 +5,7 @@ mod column;
 mod reader;
 mod writer;
 
+pub use buffer::RowBuffer;
+pub use column::Columns;
 pub use reader::Shard;
 pub use writer::{BATCH_ROWS, ShardWriter};

@@ -2,8 +2,10 @@
 
 mod arguments;
 mod build;
+mod export;
 mod finish;
 mod glue;
+mod import;
 mod inspect;
 mod interrupt;
 mod squad;
@@ -17,8 +19,10 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 pub use build::BuildArgs;
+pub use export::ExportArgs;
 pub use finish::FinishArgs;
 pub use glue::GlueArgs;
+pub use import::ImportArgs;
 pub use inspect::{InspectArgs, ShowArgs, VerifyArgs};
 pub use squad::SquadArgs;
 pub use tokenize::TokenizeArgs;
@@ -29,7 +33,8 @@ use crate::progress::Progress;
 /// Turn text into the datasets a BERT is trained on, and look into them.
 ///
 /// Pre-training takes two steps: `tokenize` makes a corpus from text, `build` makes the shards of a phase from the
-/// corpus. `squad` and `glue` make fine-tuning datasets. `inspect`, `show` and `verify` look into any of them.
+/// corpus. `squad` and `glue` make fine-tuning datasets. `inspect`, `show` and `verify` look into any of them; `export` and
+/// `import` exchange them with other tools.
 ///
 /// Interrupted runs are resumed by running the same command again. Exit code 0: done; 1: `verify` found damage;
 /// 2: bad input or usage; 130: Ctrl-C.
@@ -71,6 +76,10 @@ pub enum Command {
     Show(ShowArgs),
     /// Read all of a dataset and check it; exit code 1 if anything is damaged.
     Verify(VerifyArgs),
+    /// Write a dataset as the files of another tool: NVIDIA's HDF5, LDDL's Parquet, TFRecord, Parquet, `datasets`.
+    Export(ExportArgs),
+    /// Make a dataset of the files of another tool; every row is checked.
+    Import(ImportArgs),
 }
 
 /// How a command ended, when it ended well enough to say so.
@@ -100,6 +109,8 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
         Command::Inspect(args) => args.run(context)?,
         Command::Show(args) => args.run(context)?,
         Command::Verify(args) => return args.run(context),
+        Command::Export(args) => args.run(context)?,
+        Command::Import(args) => args.run(context)?,
     }
     Ok(Outcome::Done)
 }
