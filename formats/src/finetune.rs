@@ -43,8 +43,10 @@ pub struct GlueTask {
     /// Which of the task's files this is: `train`, `dev_matched`...
     pub split: String,
     /// Labels as the task's files and submissions have them, by class; empty for scores.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
     /// What they mean, by class.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub label_names: Vec<String>,
     /// How the task is scored. Default: accuracy.
     pub metrics: Vec<Metric>,

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use cloze_formats::dataset::{DatasetSpec, DatasetWriter, EXAMPLES};
 use cloze_formats::manifest::{Kind, VocabularyInfo};
 use cloze_formats::rng::{KeyedRng, Purpose};
-use cloze_formats::row::{GlueRow, PretrainRow, Row, SquadRow};
+use cloze_formats::row::{GlueRow, Label, PretrainRow, Row, SquadRow};
 use cloze_formats::schema::Layout;
 use cloze_formats::vocabulary::Vocabulary;
 
@@ -108,7 +108,7 @@ pub fn glue(dir: &Path, num_examples: u64, salt: &str) {
             }
             ids.push(SEP);
             let segment_a_length = ids.len() as u16;
-            push(Row::Glue(GlueRow { input_ids: (&ids).into(), segment_a_length, label: Some(label.into()), row_id }));
+            push(Row::Glue(GlueRow { input_ids: (&ids).into(), segment_a_length, label: Some(Label::Class(label.into())), row_id }));
         }
     });
 }
