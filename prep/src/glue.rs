@@ -273,8 +273,7 @@ impl<'a> RowMaker<'a> {
 fn truncate_pair(a: &mut Vec<u32>, b: &mut Vec<u32>, room: usize) {
     if a.len() + b.len() > room {
         // A keeps the odd token, and whatever room B leaves.
-        let keep_a = a.len().min((room + 1) / 2).max(room.saturating_sub(b.len()));
-        let keep_a = keep_a.min(a.len());
+        let keep_a = a.len().min(room.div_ceil(2).max(room.saturating_sub(b.len())));
         a.truncate(keep_a);
         b.truncate(room - keep_a);
     }

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cloze_formats::Label;
 use cloze_formats::dataset::Dataset;
 use cloze_formats::durable;
-use cloze_formats::Label;
 use cloze_formats::finetune::{GlueTask, Metric};
 use cloze_formats::schema::LabelType;
 use cloze_formats::stream::{Cursor, GlobalBatch, GlueBatch, GlueGather, Labels, Stream, StreamConfig};
@@ -256,7 +256,9 @@ pub fn evaluate(
         ..StreamConfig::default()
     };
     let Head::SequenceClassification { num_labels } = bert.head() else {
-        return Err(Error::Invalid("expected a model with a head for sequence classification, found another".to_owned()));
+        return Err(Error::Invalid(
+            "expected a model with a head for sequence classification, found another".to_owned(),
+        ));
     };
     check_labels(dataset, num_labels)?;
     let stream = Stream::new(GlueGather(Arc::clone(dataset)), config);

@@ -223,8 +223,11 @@ mod tests {
     fn no_answer_is_longer_than_max_answer_length_or_ends_before_it_starts() {
         let config = AnswerConfig { max_answer_length: 1, ..AnswerConfig::default() };
         let window = window(&[9.0, 0.0, 8.0], &[0.0, 9.0, 0.0], &[1, 1, 1]);
-        let texts: Vec<String> =
-            answer(candidates("Ünder die Brücke", &window, &config), &config).n_best.into_iter().map(|a| a.text).collect();
+        let texts: Vec<String> = answer(candidates("Ünder die Brücke", &window, &config), &config)
+            .n_best
+            .into_iter()
+            .map(|a| a.text)
+            .collect();
         assert_eq!(texts, ["Ünder", "die", "Brücke"]);
     }
 

@@ -76,7 +76,10 @@ pub fn pretrain_batch(golden: &HashMap<String, Tensor>, first: usize, last: usiz
 }
 
 pub fn glue_batch(golden: &HashMap<String, Tensor>, first: usize, last: usize) -> GlueBatch {
-    GlueBatch { sequences: sequences(golden, first, last), labels: Some(Labels::Classes(ints(golden, "labels")[first..last].to_vec())) }
+    GlueBatch {
+        sequences: sequences(golden, first, last),
+        labels: Some(Labels::Classes(ints(golden, "labels")[first..last].to_vec())),
+    }
 }
 
 pub fn squad_batch(golden: &HashMap<String, Tensor>, first: usize, last: usize) -> SquadBatch {
