@@ -118,7 +118,7 @@ fn inspect_show_and_verify_tell_of_each_kind() {
         ("corpus", "corpus dataset, format 1", "document 0:"),
         ("phase1", "static:", "[MASK:"),
         ("squad", "windows", "question: "),
-        ("glue/dev", "0: 40, 1: 40", "example 0: label "),
+        ("glue/dev", "negative: 40, positive: 40", "example 0: label "),
     ] {
         assert!(prep(&format!("inspect DIR/{dataset}"), dir).contains(expected), "{dataset}");
         assert!(prep(&format!("show DIR/{dataset}"), dir).contains(row), "{dataset}");

@@ -138,6 +138,15 @@ pub struct SquadRow<'a> {
     pub max_context: &'a [u8],
 }
 
+/// What a GLUE example is to be told as.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Label {
+    /// A class, from 0.
+    Class(i32),
+    /// A finite number, in regression tasks.
+    Score(f32),
+}
+
 /// A GLUE example: `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GlueRow<'a> {
@@ -145,8 +154,8 @@ pub struct GlueRow<'a> {
     pub input_ids: Tokens<'a>,
     /// Tokens of segment A, `[CLS]` and its `[SEP]` included; all of them for single sentences.
     pub segment_a_length: u16,
-    /// The class; absent in test sets.
-    pub label: Option<i32>,
+    /// Absent in test sets.
+    pub label: Option<Label>,
     /// Row of the input file, from 0, header not counted.
     pub row_id: u64,
 }

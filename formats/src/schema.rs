@@ -15,6 +15,7 @@ pub enum ColumnType {
     U16,
     U64,
     I32,
+    F32,
     Bool,
     Utf8,
     ListU8,
@@ -29,6 +30,7 @@ impl ColumnType {
             Self::U16 => "u16",
             Self::U64 => "u64",
             Self::I32 => "i32",
+            Self::F32 => "f32",
             Self::Bool => "bool",
             Self::Utf8 => "utf8",
             Self::ListU8 => "list<u8>",
@@ -42,6 +44,7 @@ impl ColumnType {
             Self::U16 => DataType::UInt16,
             Self::U64 => DataType::UInt64,
             Self::I32 => DataType::Int32,
+            Self::F32 => DataType::Float32,
             Self::Bool => DataType::Boolean,
             Self::Utf8 => DataType::Utf8,
             Self::ListU8 => DataType::List(item(DataType::UInt8)),
@@ -56,21 +59,47 @@ pub(crate) fn item(values: DataType) -> Arc<Field> {
     Arc::new(Field::new("item", values, false))
 }
 
+/// What labels of a glue dataset are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelType {
+    /// Classes: `label` is i32.
+    Class,
+    /// Scores to be predicted by regression: `label` is f32.
+    Score,
+}
+
+/// The columns that not every dataset of a kind has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Optional {
+    None,
+    StaticMasks,
+    Labels(LabelType),
+}
+
 /// Which columns a dataset has. In the manifest: the list of `name: type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     kind: Kind,
     wide_tokens: bool,
-    /// Pretrain: with static masks. Glue: with labels.
-    optional: bool,
+    optional: Optional,
 }
 
 impl Layout {
     /// Columns of `kind` for a vocabulary of `num_tokens`. `optional` asks for the columns that not every dataset of
-    /// the kind has: static masks (pretrain), labels (glue).
+    /// the kind has: static masks (pretrain), labels that are classes (glue).
     pub fn new(kind: Kind, num_tokens: usize, optional: bool) -> Self {
-        let has_optional = matches!(kind, Kind::Pretrain | Kind::Glue);
-        Self { kind, wide_tokens: num_tokens > 1 << 16, optional: optional && has_optional }
+        let optional = match kind {
+            Kind::Pretrain if optional => Optional::StaticMasks,
+            Kind::Glue if optional => Optional::Labels(LabelType::Class),
+            _ => Optional::None,
+        };
+        Self { kind, wide_tokens: num_tokens > 1 << 16, optional }
+    }
+
+    /// Columns of a glue dataset for a vocabulary of `num_tokens`, with labels of this type or without any.
+    pub fn glue(num_tokens: usize, labels: Option<LabelType>) -> Self {
+        let optional = labels.map_or(Optional::None, Optional::Labels);
+        Self { kind: Kind::Glue, wide_tokens: num_tokens > 1 << 16, optional }
     }
 
     /// The layout whose columns are all among `names`, for a vocabulary of `num_tokens`; of several the one with the most.
@@ -88,17 +117,25 @@ impl Layout {
 
     /// Whether a pretrain dataset carries static masks.
     pub fn has_static_masks(&self) -> bool {
-        self.kind == Kind::Pretrain && self.optional
+        self.optional == Optional::StaticMasks
     }
 
     /// Whether a glue dataset carries labels.
     pub fn has_labels(&self) -> bool {
-        self.kind == Kind::Glue && self.optional
+        self.label_type().is_some()
+    }
+
+    /// What the labels of a glue dataset are, if it has any.
+    pub fn label_type(&self) -> Option<LabelType> {
+        match self.optional {
+            Optional::Labels(labels) => Some(labels),
+            _ => None,
+        }
     }
 
     /// Name and type of each column, in file order. `shard::columns` reads and writes them by this order.
     pub fn columns(&self) -> Vec<(&'static str, ColumnType)> {
-        use ColumnType::{Bool, I32, ListU8, ListU16, ListU32, U16, U64, Utf8};
+        use ColumnType::{Bool, F32, I32, ListU8, ListU16, ListU32, U16, U64, Utf8};
         let tokens = if self.wide_tokens { ListU32 } else { ListU16 };
         let mut columns = match self.kind {
             Kind::Corpus => vec![("document_id", U64), ("token_ids", tokens), ("sentence_lengths", ListU16)],
@@ -120,8 +157,10 @@ impl Layout {
         if self.has_static_masks() {
             columns.extend([("masked_lm_positions", ListU16), ("masked_lm_inputs", tokens)]);
         }
-        if self.has_labels() {
-            columns.push(("label", I32));
+        match self.label_type() {
+            Some(LabelType::Class) => columns.push(("label", I32)),
+            Some(LabelType::Score) => columns.push(("label", F32)),
+            None => {}
         }
         columns
     }
@@ -140,8 +179,10 @@ impl Layout {
 
     fn all() -> impl Iterator<Item = Self> {
         let kinds = [Kind::Corpus, Kind::Pretrain, Kind::Squad, Kind::Glue];
-        kinds.into_iter().flat_map(|kind| {
-            [1, 1 << 17].into_iter().flat_map(move |n| [false, true].map(move |optional| Self::new(kind, n, optional)))
+        [1, 1 << 17].into_iter().flat_map(move |n| {
+            let all =
+                kinds.into_iter().flat_map(move |kind| [false, true].map(|optional| Self::new(kind, n, optional)));
+            all.chain([Self::glue(n, Some(LabelType::Score))])
         })
     }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::row::{PretrainRow, Row};
+use crate::row::{Label, PretrainRow, Row};
 use crate::vocabulary::SpecialIds;
 
 /// What the rows of a dataset add up to. Fields that a kind does not have stay 0 or empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Statistics {
     /// Rows.
@@ -27,8 +27,50 @@ pub struct Statistics {
     pub masked: MaskedCounts,
     /// SQuAD: windows that hold the answer.
     pub answered: u64,
-    /// GLUE: rows per label.
+    /// SQuAD: windows of questions that have no answer.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub impossible: u64,
+    /// GLUE: rows per class.
     pub labels: BTreeMap<i32, u64>,
+    /// GLUE: what is known of the scores, in regression tasks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scores: Option<ScoreCounts>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Scores of a regression task.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreCounts {
+    /// Rows with a score.
+    pub rows: u64,
+    /// The lowest.
+    pub min: f32,
+    /// The highest.
+    pub max: f32,
+    /// Their sum in millionths, each rounded: a sum that does not depend on the order of the rows.
+    pub sum_millionths: i64,
+}
+
+impl ScoreCounts {
+    fn of(score: f32) -> Self {
+        Self { rows: 1, min: score, max: score, sum_millionths: (f64::from(score) * 1e6).round() as i64 }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.sum_millionths = self.sum_millionths.saturating_add(other.sum_millionths);
+    }
+
+    /// Mean score.
+    pub fn mean(&self) -> f64 {
+        self.sum_millionths as f64 / 1e6 / self.rows.max(1) as f64
+    }
 }
 
 /// Positions to predict, by what the model sees there.
@@ -68,12 +110,15 @@ impl Statistics {
                 return;
             }
             Row::Pretrain(r) => self.observe_pretrain(r, special),
-            Row::Squad(r) => self.answered += u64::from(r.end_position > 0),
-            Row::Glue(r) => {
-                if let Some(label) = r.label {
-                    *self.labels.entry(label).or_default() += 1;
-                }
+            Row::Squad(r) => {
+                self.answered += u64::from(r.end_position > 0);
+                self.impossible += u64::from(r.is_impossible);
             }
+            Row::Glue(r) => match r.label {
+                Some(Label::Class(class)) => *self.labels.entry(class).or_default() += 1,
+                Some(Label::Score(score)) => self.merge_scores(&ScoreCounts::of(score)),
+                None => {}
+            },
         }
         self.observe_length(tokens.len());
     }
@@ -86,15 +131,26 @@ impl Statistics {
         self.sentences += other.sentences;
         self.random_next += other.random_next;
         self.answered += other.answered;
+        self.impossible += other.impossible;
         self.masked.mask += other.masked.mask;
         self.masked.random += other.masked.random;
         self.masked.kept += other.masked.kept;
         for (&label, &count) in &other.labels {
             *self.labels.entry(label).or_default() += count;
         }
+        if let Some(scores) = &other.scores {
+            self.merge_scores(scores);
+        }
         self.reserve_length(other.length_histogram.len());
         for (mine, theirs) in self.length_histogram.iter_mut().zip(&other.length_histogram) {
             *mine += theirs;
+        }
+    }
+
+    fn merge_scores(&mut self, scores: &ScoreCounts) {
+        match &mut self.scores {
+            Some(mine) => mine.merge(scores),
+            None => self.scores = Some(*scores),
         }
     }
 

@@ -38,7 +38,7 @@ impl Vocabulary {
     /// Reads `path`.
     ///
     /// # Errors
-    /// Not readable, not UTF-8, an empty or repeated line, or one of `[PAD] [UNK] [CLS] [SEP] [MASK]` missing.
+    /// Not readable, not UTF-8, a byte order mark, an empty or repeated line, or one of `[PAD] [UNK] [CLS] [SEP] [MASK]` missing.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let bytes = std::fs::read(&path).at(&path)?;
         Self::from_bytes(path, bytes)
@@ -50,6 +50,11 @@ impl Vocabulary {
         let text = std::str::from_utf8(&bytes).map_err(|e| {
             Error::invalid(path, format!("a vocabulary is UTF-8 text, found other bytes at offset {}", e.valid_up_to()))
         })?;
+        // Stripping it here would leave it in the copy that datasets carry, for others to stumble over.
+        if text.starts_with('\u{feff}') {
+            let problem = "line 1: expected a token, found a byte order mark; save the file as UTF-8 without it";
+            return Err(Error::invalid(path, problem));
+        }
         let mut tokens = Vec::new();
         let mut ids = HashMap::new();
         for (id, line) in text.lines().enumerate() {
@@ -131,6 +136,13 @@ mod tests {
     fn names_the_special_token_that_is_missing() {
         let error = Vocabulary::from_bytes("v.txt", b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n".to_vec()).unwrap_err();
         assert_eq!(error.to_string(), "v.txt: expected a token [MASK], found none among 5; give a BERT vocabulary");
+    }
+
+    #[test]
+    fn says_when_a_byte_order_mark_is_in_the_way() {
+        let error = Vocabulary::from_bytes("v.txt", b"\xef\xbb\xbf[PAD]\n[UNK]\n".to_vec()).unwrap_err();
+        let expected = "v.txt: line 1: expected a token, found a byte order mark; save the file as UTF-8 without it";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

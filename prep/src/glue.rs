@@ -1,12 +1,12 @@
-//! GLUE tasks in their official file layouts, as examples ready for fine-tuning.
+//! GLUE's tasks in their official file layouts, as examples ready for fine-tuning.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cloze_formats::dataset::refuse_finished;
+use cloze_formats::finetune::GlueTask;
 use cloze_formats::manifest::{MANIFEST, VocabularyInfo};
-use cloze_formats::schema::Layout;
-use cloze_formats::statistics::Statistics;
+use cloze_formats::schema::{LabelType, Layout};
 use cloze_formats::{DatasetSpec, DatasetWriter, GlueRow, Kind, Manifest, Vocabulary};
 use serde::{Deserialize, Serialize};
 
@@ -15,37 +15,22 @@ use crate::tokenize::{Input, WRITER, describe_input, source_entry};
 use crate::wordpiece::{Encoder, WordPiece};
 use crate::{Error, Result};
 
-/// A classification task of one sentence: what its files look like.
-#[derive(Debug)]
-pub struct Task {
-    /// Name on the command line and in manifests.
-    pub name: &'static str,
-    /// Header of train.tsv and dev.tsv.
-    columns: &'static [&'static str],
-    /// Header of test.tsv.
-    test_columns: &'static [&'static str],
-    /// Labels as the files have them; the class is the position.
-    labels: &'static [&'static str],
-}
+mod file;
+mod tasks;
 
-/// The supported tasks.
-pub const TASKS: &[Task] = &[Task {
-    name: "sst-2",
-    columns: &["sentence", "label"],
-    test_columns: &["index", "sentence"],
-    labels: &["0", "1"],
-}];
+use file::{Example, Examples};
+use tasks::{DEV_IDS, File, Labels, Rows, Split};
+pub use tasks::{TASKS, Task};
 
-/// The files of a task, and the dataset each becomes below the output directory.
-const SPLITS: [&str; 3] = ["train", "dev", "test"];
-
-/// Everything that decides the bytes of a GLUE dataset; stored whole in its manifest.
+/// What the user decides of a GLUE dataset; stored whole in its manifest, together with the task's description.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GlueConfig {
     /// Name of the task. Default `sst-2`.
     pub task: String,
-    /// Tokens per example at most, `[CLS]` and `[SEP]` included; longer sentences lose their end. Default 128.
+    /// Tokens per example at most, `[CLS]` and `[SEP]` included. Default 128.
+    ///
+    /// Longer sentences lose their end; of a pair, the longer sentence loses tokens first, the second one at equal length.
     pub max_seq_length: u16,
     /// Whether the vocabulary keeps case and accents. Default false.
     pub cased: bool,
@@ -53,14 +38,41 @@ pub struct GlueConfig {
 
 impl Default for GlueConfig {
     fn default() -> Self {
-        Self { task: TASKS[0].name.to_owned(), max_seq_length: 128, cased: false }
+        Self { task: "sst-2".to_owned(), max_seq_length: 128, cased: false }
+    }
+}
+
+/// Everything that decides the bytes of a split, as its manifest has it.
+#[derive(Serialize)]
+struct Configuration {
+    #[serde(flatten)]
+    task: GlueTask,
+    max_seq_length: u16,
+    cased: bool,
+}
+
+impl Configuration {
+    fn new(config: &GlueConfig, task: &Task, split: &Split) -> Self {
+        let classes = match task.labels {
+            Labels::Classes(classes) => classes,
+            Labels::Score { .. } => &[],
+        };
+        let task = GlueTask {
+            task: task.name.to_owned(),
+            split: split.name.to_owned(),
+            labels: classes.iter().map(|(label, _)| (*label).to_owned()).collect(),
+            label_names: classes.iter().map(|(_, name)| (*name).to_owned()).collect(),
+            metrics: task.metrics.to_vec(),
+            submission: split.submission.map(str::to_owned),
+        };
+        Self { task, max_seq_length: config.max_seq_length, cased: config.cased }
     }
 }
 
 /// What became of one file.
 #[derive(Clone, Debug, Serialize)]
 pub struct SplitSummary {
-    /// `train`, `dev` or `test`.
+    /// `train`, `dev`, `test`; MNLI has `dev_matched` and the like.
     pub split: &'static str,
     /// The dataset.
     pub dataset: PathBuf,
@@ -72,111 +84,72 @@ pub struct SplitSummary {
     pub unknown_tokens: u64,
     /// Examples that were longer than `max_seq_length`.
     pub truncated: u64,
+    /// Rows left out: QQP's broken ones, MNLI's without a majority label.
+    pub skipped: u64,
+    /// Examples with a sentence that has no text, which QQP has; it becomes an empty segment.
+    pub empty: u64,
 }
 
-/// An example before tokenization.
-struct Example {
-    sentence: String,
-    label: Option<i32>,
+/// A split whose file is there, with what it holds.
+struct Found {
+    split: &'static Split,
+    file: &'static File,
+    path: PathBuf,
+    examples: Examples,
 }
 
-/// Turns the files of `config.task` in `dir` into the datasets `out/train`, `out/dev` and `out/test`.
+/// Turns the files of `config.task` in `dir` into the datasets `out/train`, `out/dev`, `out/test`; MNLI has `out/dev_matched` and so on.
 ///
-/// Files that are not there are left out; all are read and checked before anything is written. Columns are separated by
-/// tabs and quotes mean themselves, as in GLUE's files.
+/// Files that are not there are left out; all are read and checked before anything is written. Columns are found by their names,
+/// separated by tabs, and quotes mean themselves, as in GLUE's files. A sentence may be empty: QQP has such questions, and
+/// its test set wants an answer to each.
 ///
 /// # Errors
-/// An unknown task, a limit below 3 tokens, no file at all, another header, a row with another number of columns or an
-/// unknown label (naming file and line), text that is not UTF-8, or an output that is finished already or cannot be written.
+/// An unknown task, a limit that leaves no room for a token of each sentence, no file at all, a header without the needed columns, a
+/// row with another number of columns or an unknown label (naming file and line), text that is not UTF-8, or an output that is
+/// finished already or cannot be written.
 pub fn glue(config: &GlueConfig, dir: &Path, vocabulary: &Vocabulary, out: &Path) -> Result<Vec<SplitSummary>> {
-    let task = find_task(&config.task)?;
-    if config.max_seq_length < 3 {
-        let problem = format!("expected a max_seq_length of at least 3, found {}", config.max_seq_length);
+    let task = Task::find(&config.task)?;
+    let least = 1 + 2 * task.num_sentences() as u16;
+    if config.max_seq_length < least {
+        let problem = format!("expected a max_seq_length of at least {least}, found {}", config.max_seq_length);
         return Err(Error::invalid(dir, problem));
     }
-    let mut splits = Vec::new();
-    for split in SPLITS {
-        let path = dir.join(format!("{split}.tsv"));
-        if path.exists() {
-            splits.push((split, read_examples(task, split, &path)?, path));
-        }
-    }
+    let found = find_files(task, dir)?;
     // An interrupted run may have finished some of them; if it finished all, there is nothing to do and something to lose.
-    if splits.iter().all(|(split, ..)| out.join(split).join(MANIFEST).exists()) {
-        splits.iter().try_for_each(|(split, ..)| refuse_finished(&out.join(split)))?;
-    }
-    if splits.is_empty() {
-        // Names the directory itself if that is what is missing.
-        std::fs::read_dir(dir).at(dir)?;
-        return Err(Error::invalid(dir, "expected train.tsv, dev.tsv or test.tsv here, found none of them"));
+    if found.iter().all(|found| out.join(found.split.name).join(MANIFEST).exists()) {
+        found.iter().try_for_each(|found| refuse_finished(&out.join(found.split.name)))?;
     }
     let mut encoder = Encoder::new(Arc::new(WordPiece::new(vocabulary, config.cased)));
-    let write = |(split, examples, path): (_, Vec<Example>, PathBuf)| {
-        write_split(config, split, &examples, &path, vocabulary, &mut encoder, out)
+    found.iter().map(|found| write_split(config, task, found, vocabulary, &mut encoder, out)).collect()
+}
+
+/// Reads all files of `task` that are in `dir`, at least one.
+fn find_files(task: &'static Task, dir: &Path) -> Result<Vec<Found>> {
+    let is_there = |file: &File| {
+        let listed = file.rows != Rows::Listed || dir.join(DEV_IDS).exists();
+        listed && dir.join(file.name).exists()
     };
-    splits.into_iter().map(write).collect()
-}
-
-/// The task called `name`, in any case, with or without hyphen.
-fn find_task(name: &str) -> Result<&'static Task> {
-    let plain = |name: &str| name.to_ascii_lowercase().replace(['-', '_'], "");
-    TASKS.iter().find(|task| plain(task.name) == plain(name)).ok_or_else(|| {
-        let known: Vec<_> = TASKS.iter().map(|task| task.name).collect();
-        Error::invalid(name, format!("expected a supported GLUE task ({}), found another", known.join(", ")))
-    })
-}
-
-/// Reads a whole file; row 0 is the line after the header.
-fn read_examples(task: &Task, split: &str, path: &Path) -> Result<Vec<Example>> {
-    let bytes = std::fs::read(path).at(path)?;
-    let text = std::str::from_utf8(&bytes).map_err(|e| {
-        let line = bytes[..e.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
-        Error::invalid(path, format!("line {line}: expected UTF-8 text, found other bytes"))
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let columns = if split == "test" { task.test_columns } else { task.columns };
-    let mut lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).zip(1u64..);
-    let header = lines.next().map_or("", |(line, _)| line);
-    if header.split('\t').ne(columns.iter().copied()) {
-        let expected = columns.join("<tab>");
-        return Err(Error::invalid(path, format!("line 1: expected the header {expected}, found {header:?}")));
-    }
-    let mut examples = Vec::new();
-    while let Some((line, number)) = lines.next() {
-        if line.is_empty() && lines.clone().next().is_none() {
-            break;
+    let mut found = Vec::new();
+    for split in task.splits {
+        if let Some(file) = split.files.iter().find(|file| is_there(file)) {
+            let examples = file::read(task, file, dir)?;
+            found.push(Found { split, file, path: dir.join(file.name), examples });
         }
-        let example = parse_row(task, columns, line, examples.len());
-        examples.push(example.map_err(|problem| Error::invalid(path, format!("line {number}: {problem}")))?);
     }
-    if examples.is_empty() {
-        return Err(Error::invalid(path, "expected examples after the header, found none"));
-    }
-    Ok(examples)
-}
-
-/// The error says what was expected and found.
-fn parse_row(task: &Task, columns: &[&str], line: &str, row: usize) -> Result<Example, String> {
-    let fields: Vec<&str> = line.split('\t').collect();
-    if fields.len() != columns.len() {
-        return Err(format!("expected {} columns ({}), found {}", columns.len(), columns.join(", "), fields.len()));
-    }
-    let mut example = Example { sentence: String::new(), label: None };
-    for (&column, field) in columns.iter().zip(fields) {
-        match column {
-            "sentence" => example.sentence = field.to_owned(),
-            "label" => {
-                let class = task.labels.iter().position(|&label| label == field);
-                let class =
-                    class.ok_or_else(|| format!("expected a label of {}, found {field:?}", task.labels.join(", ")))?;
-                example.label = Some(class as i32);
+    if found.is_empty() {
+        // Names the directory itself if that is what is missing.
+        std::fs::read_dir(dir).at(dir)?;
+        let mut names: Vec<&str> = Vec::new();
+        for file in task.splits.iter().flat_map(|split| split.files) {
+            if !names.contains(&file.name) {
+                names.push(file.name);
             }
-            // Predictions are written by row, so the two must agree.
-            _ if field != row.to_string() => return Err(format!("expected {column} {row}, found {field:?}")),
-            _ => {}
         }
+        let (name, names) = (task.name, names.join(", "));
+        return Err(Error::invalid(dir, format!("expected a file of {name} here ({names}), found none of them")));
     }
-    Ok(example)
+    Ok(found)
 }
 
 /// The split that an interrupted run has made of the same file in the same way.
@@ -193,44 +166,142 @@ fn finished_before(dataset: &Path, spec: &DatasetSpec, input: &Input) -> Result<
 
 fn write_split(
     config: &GlueConfig,
-    split: &'static str,
-    examples: &[Example],
-    path: &Path,
+    task: &Task,
+    found: &Found,
     vocabulary: &Vocabulary,
     encoder: &mut Encoder,
     out: &Path,
 ) -> Result<SplitSummary> {
+    let Found { split, file, path, examples } = found;
+    let label_type = match task.labels {
+        Labels::Classes(_) => LabelType::Class,
+        Labels::Score { .. } => LabelType::Score,
+    };
     let input = describe_input(path, "glue")?;
     let spec = DatasetSpec {
         writer: WRITER.to_owned(),
         kind: Kind::Glue,
-        layout: Layout::new(Kind::Glue, vocabulary.len(), split != "test"),
+        layout: Layout::glue(vocabulary.len(), file.label.map(|_| label_type)),
         vocabulary: VocabularyInfo::new(vocabulary, config.cased),
-        configuration: serde_json::json!(config),
+        configuration: serde_json::json!(Configuration::new(config, task, split)),
         inputs: serde_json::json!([input]),
     };
-    let dataset = out.join(split);
-    if let Some(manifest) = finished_before(&dataset, &spec, &input)? {
-        let Statistics { rows, tokens, unknown_tokens, .. } = manifest.statistics;
-        return Ok(SplitSummary { split, dataset, examples: rows, tokens, unknown_tokens, truncated: 0 });
+    let dataset = out.join(split.name);
+    let empty = examples.rows.iter().filter(|example| example.is_empty()).count() as u64;
+    let mut truncated = 0;
+    let counts = match finished_before(&dataset, &spec, &input)? {
+        Some(manifest) => manifest.statistics,
+        None => {
+            let writer = DatasetWriter::create(&dataset, spec, vocabulary)?;
+            let mut shard = writer.shard(0)?;
+            let mut rows = RowMaker::new(config.max_seq_length, vocabulary, encoder);
+            for example in &examples.rows {
+                shard.push(rows.make(example))?;
+            }
+            truncated = rows.truncated;
+            let counts = writer.finish_shard(0, shard, serde_json::Value::Null)?.statistics;
+            writer.publish(vec![source_entry(&input, counts.rows)])?;
+            counts
+        }
+    };
+    Ok(SplitSummary {
+        split: split.name,
+        dataset,
+        examples: counts.rows,
+        tokens: counts.tokens,
+        unknown_tokens: counts.unknown_tokens,
+        truncated,
+        skipped: examples.skipped,
+        empty,
+    })
+}
+
+impl Example {
+    /// Whether a sentence has no text.
+    fn is_empty(&self) -> bool {
+        let blank = |sentence: &String| sentence.trim().is_empty();
+        blank(&self.a) || self.b.as_ref().is_some_and(blank)
     }
-    let writer = DatasetWriter::create(&dataset, spec, vocabulary)?;
-    let mut shard = writer.shard(0)?;
-    let special = vocabulary.special();
-    let (mut ids, mut truncated) = (Vec::new(), 0);
-    for (example, row_id) in examples.iter().zip(0u64..) {
-        ids.clear();
-        ids.push(special.cls);
-        encoder.encode(&example.sentence, &mut ids);
-        let longest = usize::from(config.max_seq_length) - 1;
-        truncated += u64::from(ids.len() > longest);
-        ids.truncate(longest);
-        ids.push(special.sep);
-        let segment_a_length = ids.len() as u16;
-        shard.push(GlueRow { input_ids: (&ids).into(), segment_a_length, label: example.label, row_id })?;
+}
+
+/// Makes rows of examples in buffers that it keeps.
+struct RowMaker<'a> {
+    max_seq_length: usize,
+    vocabulary: &'a Vocabulary,
+    encoder: &'a mut Encoder,
+    a: Vec<u32>,
+    b: Vec<u32>,
+    input_ids: Vec<u32>,
+    /// Examples cut so far.
+    truncated: u64,
+}
+
+impl<'a> RowMaker<'a> {
+    fn new(max_seq_length: u16, vocabulary: &'a Vocabulary, encoder: &'a mut Encoder) -> Self {
+        let max_seq_length = max_seq_length.into();
+        Self { max_seq_length, vocabulary, encoder, a: vec![], b: vec![], input_ids: vec![], truncated: 0 }
     }
-    let counts = writer.finish_shard(0, shard, serde_json::Value::Null)?.statistics;
-    writer.publish(vec![source_entry(&input, counts.rows)])?;
-    let (examples, tokens, unknown_tokens) = (counts.rows, counts.tokens, counts.unknown_tokens);
-    Ok(SplitSummary { split, dataset, examples, tokens, unknown_tokens, truncated })
+
+    /// `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`.
+    fn make(&mut self, example: &Example) -> GlueRow<'_> {
+        let special = self.vocabulary.special();
+        self.a.clear();
+        self.b.clear();
+        self.encoder.encode(&example.a, &mut self.a);
+        if let Some(b) = &example.b {
+            self.encoder.encode(b, &mut self.b);
+        }
+        let room = self.max_seq_length - 2 - usize::from(example.b.is_some());
+        self.truncated += u64::from(self.a.len() + self.b.len() > room);
+        truncate_pair(&mut self.a, &mut self.b, room);
+        self.input_ids.clear();
+        self.input_ids.push(special.cls);
+        self.input_ids.extend_from_slice(&self.a);
+        self.input_ids.push(special.sep);
+        let segment_a_length = self.input_ids.len() as u16;
+        if example.b.is_some() {
+            self.input_ids.extend_from_slice(&self.b);
+            self.input_ids.push(special.sep);
+        }
+        GlueRow { input_ids: (&self.input_ids).into(), segment_a_length, label: example.label, row_id: example.row_id }
+    }
+}
+
+/// Drops tokens from the end of the longer sentence until both fit, from B at equal length.
+///
+/// Source: `_truncate_seq_pair` of google-research/bert's `run_classifier.py`, whose loop this is the sum of.
+fn truncate_pair(a: &mut Vec<u32>, b: &mut Vec<u32>, room: usize) {
+    if a.len() + b.len() > room {
+        // A keeps the odd token, and whatever room B leaves.
+        let keep_a = a.len().min(room.div_ceil(2).max(room.saturating_sub(b.len())));
+        a.truncate(keep_a);
+        b.truncate(room - keep_a);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As BERT's script has it, one token at a time.
+    fn truncate_one_by_one(a: &mut Vec<u32>, b: &mut Vec<u32>, room: usize) {
+        while a.len() + b.len() > room {
+            if a.len() > b.len() {
+                a.pop()
+            } else {
+                b.pop()
+            };
+        }
+    }
+
+    #[test]
+    fn pairs_are_cut_as_if_token_by_token_from_the_longer_one() {
+        for (a_len, b_len, room) in (0..12).flat_map(|a| (0..12).flat_map(move |b| (1..14).map(move |r| (a, b, r)))) {
+            let (mut a, mut b): (Vec<u32>, Vec<u32>) = ((0..a_len).collect(), (0..b_len).collect());
+            let (mut expected_a, mut expected_b) = (a.clone(), b.clone());
+            truncate_pair(&mut a, &mut b, room);
+            truncate_one_by_one(&mut expected_a, &mut expected_b, room);
+            assert_eq!((&a, &b), (&expected_a, &expected_b), "{a_len} and {b_len} into {room}");
+        }
+    }
 }

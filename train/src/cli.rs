@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::Result;
 use crate::evaluate::{self, EvaluateOptions};
 use crate::finetune::{self, FinetuneOptions, FinetuneTask};
-use crate::metrics::squad::AnswerConfig;
+use crate::metrics::answers::AnswerConfig;
 use crate::pretrain::{self, PretrainOptions};
 use crate::progress::say;
 use crate::recipe::{FinetuneData, FinetuneRecipe, MaskingMode, PretrainRecipe, Recipe, RunSection};
@@ -43,17 +43,17 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum FinetuneCommand {
-    /// Question answering on SQuAD v1.1: exact match and F1.
+    /// Question answering on SQuAD v1.1 or v2.0: exact match and F1.
     Squad(FinetuneArgs),
-    /// Sentence classification on a GLUE task: accuracy.
+    /// A GLUE task of one sentence or a pair, with the task's own metrics.
     Glue(FinetuneArgs),
 }
 
 #[derive(Debug, Subcommand)]
 enum EvaluateCommand {
-    /// Question answering on SQuAD v1.1: exact match and F1.
+    /// Question answering on SQuAD v1.1 or v2.0: exact match and F1.
     Squad(EvaluateArgs),
-    /// Sentence classification on a GLUE task: accuracy.
+    /// A GLUE task of one sentence or a pair, with the task's own metrics.
     Glue(EvaluateArgs),
 }
 
@@ -151,9 +151,9 @@ struct FinetuneArgs {
     /// Training dataset made by `cloze-prep squad` or `glue`.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Dataset to evaluate on after every epoch.
-    #[arg(long, value_name = "DIR")]
-    dev: Option<PathBuf>,
+    /// Dataset to evaluate on after every epoch; several for MNLI, matched and mismatched.
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    dev: Vec<PathBuf>,
     /// Run directory: metrics.jsonl, checkpoints, predictions, eval.json, summary.json.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -187,6 +187,9 @@ struct AnswerFlags {
     /// Longest answer, in tokens.
     #[arg(long, value_name = "TOKENS")]
     max_answer_length: Option<usize>,
+    /// SQuAD v2.0: no answer is given where its score exceeds the best answer's by more than this.
+    #[arg(long, value_name = "LOGITS", allow_negative_numbers = true)]
+    null_score_diff_threshold: Option<f64>,
 }
 
 #[derive(Args, Debug)]
@@ -240,6 +243,7 @@ impl AnswerFlags {
     fn apply(&self, answers: &mut AnswerConfig) {
         set(&mut answers.n_best_size, self.n_best_size);
         set(&mut answers.max_answer_length, self.max_answer_length);
+        set(&mut answers.null_score_diff_threshold, self.null_score_diff_threshold);
     }
 }
 

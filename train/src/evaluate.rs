@@ -10,7 +10,7 @@ use crate::data;
 use crate::error::{Error, Result};
 use crate::finetune::{FinetuneTask, glue, squad};
 use crate::interop::huggingface::Missing;
-use crate::metrics::squad::AnswerConfig;
+use crate::metrics::answers::AnswerConfig;
 use crate::model::{Bert, Head};
 use crate::progress::{duration, say};
 use crate::recipe::{RunSection, validate_evaluation};

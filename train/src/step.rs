@@ -8,7 +8,7 @@
 
 use std::ops::AddAssign;
 
-use cloze_formats::stream::{GlobalBatch, GlueBatch, PretrainBatch, Sequences, SquadBatch};
+use cloze_formats::stream::{GlobalBatch, GlueBatch, Labels, PretrainBatch, Sequences, SquadBatch};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
@@ -69,12 +69,12 @@ impl PretrainSums {
     }
 }
 
-/// Sums over labelled instances of a classification task; `+=` joins those of several batches.
+/// Sums over labelled instances of a classification or regression task; `+=` joins those of several batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ClassificationSums {
-    /// Sum of the cross entropies, in nats.
+    /// Sum of the cross entropies, in nats; of squared errors in regression.
     pub loss: f64,
-    /// Instances whose label has the highest score.
+    /// Instances whose label has the highest logit; 0 in regression.
     pub correct: u64,
     /// Instances.
     pub num_instances: u64,
@@ -89,7 +89,7 @@ impl AddAssign for ClassificationSums {
 }
 
 impl ClassificationSums {
-    /// Mean cross entropy per instance.
+    /// Mean cross entropy, or mean squared error, per instance.
     pub fn mean_loss(&self) -> f64 {
         mean(self.loss, self.num_instances)
     }
@@ -162,10 +162,11 @@ pub fn evaluate_pretrain(model: &Bert, batch: &PretrainBatch) -> Result<Pretrain
     Ok(PretrainParts::sums(&sums.read()?, batch.masked_lm_ids.len() as u64, num_instances))
 }
 
-/// Leaves the gradient of the mean cross entropy of `batch`, all labelled, in the model's gradient buffer; returns the sums.
+/// Leaves the gradient of the mean cross entropy of `batch`, or of its mean squared error where labels are scores, in the model's
+/// gradient buffer; returns the sums. All instances must be labelled.
 ///
 /// # Errors
-/// When a label is missing or out of range, the model has another head, or memory runs out.
+/// When a label is missing, out of range or of another kind than the head, the model has another head, or memory runs out.
 pub fn classification_step(model: &mut Bert, batch: &GlobalBatch<GlueBatch>) -> Result<ClassificationSums> {
     model.parameters_mut().zero_gradient()?;
     let mut sums = Sums::new();
@@ -176,7 +177,7 @@ pub fn classification_step(model: &mut Bert, batch: &GlobalBatch<GlueBatch>) -> 
                 "training needs labels, the dataset has rows without; build it from the train file".to_owned(),
             )
         })?;
-        let (loss, correct) = cross_entropy_sum(&logits, &index_tensor(labels, &logits, "label")?)?;
+        let (loss, correct) = label_loss(&logits, labels)?;
         divided(&loss, batch.num_instances)?.f_backward()?;
         sums.add(&[&loss, &correct])?;
     }
@@ -186,7 +187,7 @@ pub fn classification_step(model: &mut Bert, batch: &GlobalBatch<GlueBatch>) -> 
 /// Logits `[B * C]`, row by row in the order of the micro-batch, and the sums if there are labels; without dropout.
 ///
 /// # Errors
-/// When a label is out of range, the model has another head, or memory runs out.
+/// When a label is out of range or of another kind than the head, the model has another head, or memory runs out.
 pub fn evaluate_classification(model: &Bert, batch: &GlueBatch) -> Result<(Vec<f32>, Option<ClassificationSums>)> {
     let _no_gradient = tch::no_grad_guard();
     let logits = model.classification_logits(&batch.sequences, false)?;
@@ -194,7 +195,7 @@ pub fn evaluate_classification(model: &Bert, batch: &GlueBatch) -> Result<(Vec<f
     let sums = match &batch.labels {
         None => None,
         Some(labels) => {
-            let (loss, correct) = cross_entropy_sum(&logits, &index_tensor(labels, &logits, "label")?)?;
+            let (loss, correct) = label_loss(&logits, labels)?;
             let mut sums = Sums::new();
             sums.add(&[&loss, &correct])?;
             Some(classification_sums(&sums.read()?, num_instances))
@@ -278,6 +279,38 @@ fn pretrain_losses(model: &Bert, batch: &PretrainBatch, train: bool) -> Result<P
     let (masked_lm_loss, masked_lm_correct) = cross_entropy_sum(&logits.masked_lm, &masked_lm_ids)?;
     let (next_sentence_loss, next_sentence_correct) = cross_entropy_sum(&logits.next_sentence, &next_sentence_labels)?;
     Ok(PretrainParts { masked_lm_loss, masked_lm_correct, next_sentence_loss, next_sentence_correct })
+}
+
+/// Sum of the losses of `logits` `[B, C]`, and how many rows have their maximum at their class.
+///
+/// Scores need C = 1, classes more: the cross entropy of a single class is 0 whatever the model says.
+fn label_loss(logits: &Tensor, labels: &Labels) -> Result<(Tensor, Tensor)> {
+    let (rows, num_labels) = logits.size2()?;
+    match labels {
+        Labels::Classes(classes) if num_labels > 1 => {
+            cross_entropy_sum(logits, &index_tensor(classes, logits, "label")?)
+        }
+        Labels::Scores(scores) if num_labels == 1 => {
+            if scores.len() as i64 != rows {
+                let found = scores.len();
+                return Err(Error::Invalid(format!("score: expected {rows} in the micro-batch, found {found}")));
+            }
+            let scores = Tensor::f_from_slice(scores)?.f_to_device(logits.device())?;
+            let errors = logits.f_to_kind(Kind::Float)?.f_squeeze_dim(1)?.f_sub(&scores)?;
+            let loss = errors.f_square()?.f_sum(Kind::Float)?;
+            let correct = loss.f_detach()?.f_zeros_like()?;
+            Ok((loss, correct))
+        }
+        _ => {
+            let found = if matches!(labels, Labels::Scores(_)) { "scores" } else { "classes" };
+            let expected = if num_labels == 1 { "scores" } else { "classes" };
+            let message = format!(
+                "expected labels that are {expected}, for a model with {num_labels} outputs, found {found}; \
+                 use a model fine-tuned for this task"
+            );
+            Err(Error::Invalid(message))
+        }
+    }
 }
 
 fn classification_sums(read: &[f64], num_instances: u64) -> ClassificationSums {

@@ -94,6 +94,122 @@ fn answers_are_found_scored_and_cut_from_the_original_text() {
     assert_eq!(json(&again.join("predictions.json")), predictions);
 }
 
+/// Fine-tunes on `train` with these evaluation sets and returns the summary.
+fn finetune(task: &str, init: &Path, train: &Path, dev: &[&Path], out: &Path, epochs: &str) -> serde_json::Value {
+    let mut arguments =
+        vec!["finetune", task, "--data", text(train), "--init", text(init), "--out", text(out), "--dev"];
+    arguments.extend(dev.iter().map(|dev| text(dev)));
+    let summary = succeed(&[&arguments[..], &LEARNING[..], &["--epochs", epochs, "--json"]].concat());
+    serde_json::from_str(&summary).unwrap()
+}
+
+/// Evaluates `checkpoint` on `data` into `out`, with these flags beside.
+fn evaluate(task: &str, checkpoint: &Path, data: &Path, out: &Path, flags: &[&str]) {
+    let arguments = ["evaluate", task, "--data", text(data), "--checkpoint", text(checkpoint), "--out", text(out)];
+    succeed(&[&arguments[..], &["--threads", "1"], flags].concat());
+}
+
+#[test]
+fn scores_are_learnt_by_regression() {
+    let dir = tempfile::tempdir().unwrap();
+    let init = pretrained(dir.path());
+    let (train, dev, out) = (dir.path().join("train"), dir.path().join("dev"), dir.path().join("run"));
+    scores(&train, 400);
+    scores(&dev, 60);
+    let summary = finetune("glue", &init, &train, &[&dev], &out, "8");
+    for score in ["pearson", "spearman"] {
+        assert!(summary[score].as_f64().unwrap() > 0.9, "{summary}");
+    }
+    let evaluation = json(&out.join("eval.json"));
+    assert!(evaluation["loss"].as_f64().unwrap() < 1.0 && evaluation.get("accuracy").is_none(), "{evaluation}");
+    let config = json(&checkpoints(&out).last().unwrap().join("config.json"));
+    assert_eq!((&config["problem_type"], config["id2label"].as_object().unwrap().len()), (&"regression".into(), 1));
+    let again = dir.path().join("again");
+    evaluate("glue", &out, &dev, &again, &[]);
+    assert_eq!(json(&again.join("eval.json")), evaluation);
+    // A model of scores cannot tell classes.
+    let classes = dir.path().join("classes");
+    pairs(&classes, 10, 1, true);
+    let (data, out) = (text(&classes), text(&out));
+    let message = fail(&["evaluate", "glue", "--data", data, "--checkpoint", out, "--out", text(&again)]);
+    assert!(message.ends_with("expected a dataset of scores, like the model's, found 3 classes"), "{message}");
+}
+
+#[test]
+fn several_development_sets_are_scored_apart_and_a_test_set_becomes_a_submission() {
+    let dir = tempfile::tempdir().unwrap();
+    let init = pretrained(dir.path());
+    let path = |name: &str| dir.path().join(name);
+    pairs(&path("train"), 300, 1, true);
+    pairs(&path("dev_matched"), 40, 2, true);
+    pairs(&path("dev_mismatched"), 30, 3, true);
+    pairs(&path("test_matched"), 20, 2, false);
+    let out = path("run");
+    let dev = [path("dev_matched"), path("dev_mismatched")];
+    let summary = finetune("glue", &init, &path("train"), &[&dev[0], &dev[1]], &out, "5");
+    for (name, rows) in [("dev_matched", 40), ("dev_mismatched", 30)] {
+        let evaluation = json(&out.join(name).join("eval.json"));
+        assert_eq!(evaluation["num_examples"], rows);
+        assert_eq!(summary[format!("{name}/accuracy")], evaluation["accuracy"]);
+        assert!(evaluation["accuracy"].as_f64().unwrap() > 0.9, "{evaluation}");
+    }
+    let config = json(&checkpoints(&out).last().unwrap().join("config.json"));
+    assert_eq!(config["id2label"], serde_json::json!({"0": "contradiction", "1": "entailment", "2": "neutral"}));
+
+    let test = path("submission");
+    evaluate("glue", &out, &path("test_matched"), &test, &[]);
+    let predictions = fs::read_to_string(test.join("predictions.tsv")).unwrap();
+    let named = predictions.lines().skip(1).map(|line| {
+        let fields: Vec<&str> = line.split('\t').collect();
+        format!("{}\t{}\n", fields[0], PAIR_LABELS[fields[1].parse::<usize>().unwrap()])
+    });
+    let submission = fs::read_to_string(test.join("MNLI-m.tsv")).unwrap();
+    assert_eq!(submission, format!("index\tprediction\n{}", named.collect::<String>()));
+    assert_eq!(json(&test.join("eval.json")), serde_json::json!({"num_examples": 20}));
+}
+
+#[test]
+fn impossible_questions_are_told_from_the_others_by_a_threshold() {
+    let dir = tempfile::tempdir().unwrap();
+    let init = pretrained(dir.path());
+    let (train, dev, out) = (dir.path().join("train"), dir.path().join("dev"), dir.path().join("run"));
+    squad_v2(&train, 400, true);
+    squad_v2(&dev, 60, true);
+    let summary = finetune("squad", &init, &train, &[&dev], &out, "8");
+    assert!(summary["f1"].as_f64().unwrap() > 85.0, "{summary}");
+    let evaluation = json(&out.join("eval.json"));
+    let total = |part: &str| evaluation[format!("{part}_total")].as_u64().unwrap();
+    assert_eq!(total("HasAns") + total("NoAns"), 60);
+    assert!(evaluation["best_f1"].as_f64() >= evaluation["f1"].as_f64(), "{evaluation}");
+    let (odds, predictions) = (json(&out.join("null_odds.json")), json(&out.join("predictions.json")));
+    for (id, odds) in odds.as_object().unwrap() {
+        assert_eq!(odds.as_f64().unwrap() > 0.0, predictions[id] == "", "{id}");
+    }
+    assert!(json(&out.join("nbest_predictions.json"))["q0"].as_array().unwrap().iter().any(|best| best["text"] == ""));
+
+    let bold = dir.path().join("bold");
+    evaluate("squad", &out, &dev, &bold, &["--null-score-diff-threshold", "1000"]);
+    let predictions = json(&bold.join("predictions.json"));
+    assert!(predictions.as_object().unwrap().values().all(|answer| answer != ""));
+    assert_eq!(json(&bold.join("eval.json"))["NoAns_f1"], 0.0);
+    let shy = dir.path().join("shy");
+    evaluate("squad", &out, &dev, &shy, &["--null-score-diff-threshold", "-1000"]);
+    assert_eq!(json(&shy.join("eval.json"))["NoAns_exact"], 100.0);
+}
+
+#[test]
+fn questions_without_any_answer_are_nothing_to_learn_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let train = dir.path().join("train");
+    squad_v2(&train, 10, false);
+    let init = pretrained(dir.path());
+    let out = dir.path().join("run");
+    let arguments = ["finetune", "squad", "--data", text(&train), "--init", text(&init), "--out", text(&out)];
+    let message = fail(&arguments);
+    assert!(message.contains("train: expected windows that hold an answer to learn from, found none"), "{message}");
+    assert!(!out.exists());
+}
+
 #[test]
 fn a_damaged_end_is_trained_again_to_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
 //! Invariants of rows: the writer refuses what breaks them, `verify` finds it.
 
 use crate::manifest::VocabularyInfo;
-use crate::row::{CorpusRow, GlueRow, PretrainRow, Row, SquadRow, Tokens};
-use crate::schema::Layout;
+use crate::row::{CorpusRow, GlueRow, Label, PretrainRow, Row, SquadRow, Tokens};
+use crate::schema::{LabelType, Layout};
 use crate::vocabulary::SpecialIds;
 
 /// Checks `row` against the layout and vocabulary of its dataset; the error says what was expected and found.
@@ -20,7 +20,7 @@ pub(crate) fn check_row(row: &Row<'_>, layout: Layout, vocabulary: &VocabularyIn
         }
         Row::Squad(r) => check_squad(r, special),
         Row::Glue(r) => {
-            expect(layout.has_labels() == r.label.is_some(), || "the label does not fit the columns".into())?;
+            check_label(r.label, layout.label_type())?;
             check_glue(r, special)
         }
     }
@@ -82,7 +82,23 @@ fn check_squad(row: &SquadRow<'_>, special: SpecialIds) -> Result<(), String> {
     let inside = start >= row.segment_a_length && start <= end && usize::from(end) < row.input_ids.len() - 1;
     expect(inside || (start, end) == (0, 0), || {
         format!("expected the answer within segment B or at (0, 0), found ({start}, {end})")
+    })?;
+    expect(!(row.is_impossible && inside), || {
+        format!("expected no answer to an impossible question, found one at ({start}, {end})")
     })
+}
+
+fn check_label(label: Option<Label>, expected: Option<LabelType>) -> Result<(), String> {
+    match (label, expected) {
+        (None, None) => Ok(()),
+        (Some(Label::Class(class)), Some(LabelType::Class)) => {
+            expect(class >= 0, || format!("expected a class of at least 0, found {class}"))
+        }
+        (Some(Label::Score(score)), Some(LabelType::Score)) => {
+            expect(score.is_finite(), || format!("expected a finite score, found {score}"))
+        }
+        _ => Err("the label does not fit the columns".into()),
+    }
 }
 
 fn check_glue(row: &GlueRow<'_>, special: SpecialIds) -> Result<(), String> {

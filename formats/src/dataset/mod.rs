@@ -20,6 +20,7 @@ pub use writer::{DatasetSpec, DatasetWriter, Share, WORK_DIR, discard_interrupte
 use crate::checksum::sha256_file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{FileEntry, Kind, MANIFEST, Manifest, ShardEntry};
+use crate::finetune::GlueTask;
 use crate::row::{CorpusRow, GlueRow, PretrainRow, Row, SquadRow};
 use crate::shard::Shard;
 use crate::statistics::Statistics;
@@ -182,10 +183,12 @@ impl Dataset {
 pub fn verify_shard(dir: &Path, manifest: &Manifest, entry: &ShardEntry) -> Result<Statistics> {
     let path = dir.join(&entry.file);
     let shard = Shard::open(&path, entry, manifest.columns, &manifest.vocabulary)?;
+    let task = GlueTask::of(manifest);
     let mut statistics = Statistics::default();
     for index in 0..shard.num_rows() {
         let row = shard.row(index)?;
         check_row(&row, manifest.columns, &manifest.vocabulary)
+            .and_then(|()| task.check_row(&row))
             .map_err(|problem| Error::new(&path, ErrorKind::Row { row: index, problem }))?;
         statistics.observe(&row, manifest.vocabulary.special);
     }

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::*;
 use crate::manifest::VocabularyInfo;
-use crate::row::StaticMask;
-use crate::schema::Layout;
+use crate::row::{Label, StaticMask};
+use crate::schema::{LabelType, Layout};
 
 pub(crate) fn vocabulary() -> Vocabulary {
     let mut text = String::from("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n");
@@ -91,7 +91,9 @@ fn rows_span_several_record_batches() {
     let rows = crate::shard::BATCH_ROWS as u64 + 5;
     for row_id in 0..rows {
         let ids = [2u32, 5 + (row_id % 100) as u32, 3];
-        shard.push(GlueRow { input_ids: ids[..].into(), segment_a_length: 3, label: Some(1), row_id }).unwrap();
+        shard
+            .push(GlueRow { input_ids: ids[..].into(), segment_a_length: 3, label: Some(Label::Class(1)), row_id })
+            .unwrap();
     }
     writer.finish_shard(0, shard, json!(null)).unwrap();
     let manifest = writer.publish(Vec::new()).unwrap();
@@ -100,6 +102,62 @@ fn rows_span_several_record_batches() {
     for i in [0, 65_535, 65_536, rows - 1] {
         assert_eq!(dataset.glue_row(i).unwrap().row_id, i);
     }
+}
+
+/// A glue dataset of these labels, with this configuration.
+fn labelled(labels: &[Label], layout: Layout, configuration: serde_json::Value) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = DatasetSpec { layout, configuration, ..spec(Kind::Glue, true) };
+    let writer = DatasetWriter::create(dir.path(), spec, &vocabulary()).unwrap();
+    let mut shard = writer.shard(0).unwrap();
+    for (&label, row_id) in labels.iter().zip(0..) {
+        let ids = [2u32, 5, 3];
+        shard.push(GlueRow { input_ids: ids[..].into(), segment_a_length: 3, label: Some(label), row_id }).unwrap();
+    }
+    writer.finish_shard(0, shard, json!(null)).unwrap();
+    writer.publish(Vec::new()).unwrap();
+    dir
+}
+
+#[test]
+fn scores_come_back_as_they_were_written_and_are_summed_up() {
+    let scores = [0.1f32, 4.75, 2.0].map(Label::Score);
+    let dir = labelled(&scores, Layout::glue(vocabulary().len(), Some(LabelType::Score)), json!({}));
+    let dataset = Dataset::open(dir.path()).unwrap();
+    for (row, score) in (0..).zip(scores) {
+        assert_eq!(dataset.glue_row(row).unwrap().label, Some(score));
+    }
+    let manifest = dataset.manifest();
+    let found = manifest.statistics.scores.unwrap();
+    assert_eq!((found.rows, found.min, found.max, found.sum_millionths), (3, 0.1, 4.75, 6_850_000));
+    assert!((found.mean() - 2.283_333).abs() < 1e-6);
+    assert_eq!(verify_shard(dir.path(), manifest, &manifest.shards[0]).unwrap(), manifest.statistics);
+}
+
+#[test]
+fn a_class_that_the_task_does_not_have_is_found() {
+    let layout = Layout::glue(vocabulary().len(), Some(LabelType::Class));
+    let dir = labelled(&[0, 1, 2].map(Label::Class), layout, json!({"task": "rte", "labels": ["yes", "no"]}));
+    let manifest = Manifest::read(dir.path()).unwrap();
+    let error = verify_shard(dir.path(), &manifest, &manifest.shards[0]).unwrap_err().to_string();
+    assert!(error.ends_with("row 2: expected a class below 2, found 2"), "{error}");
+}
+
+#[test]
+fn labels_of_another_type_and_scores_that_are_none_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec =
+        DatasetSpec { layout: Layout::glue(vocabulary().len(), Some(LabelType::Score)), ..spec(Kind::Glue, true) };
+    let writer = DatasetWriter::create(dir.path(), spec, &vocabulary()).unwrap();
+    let mut shard = writer.shard(0).unwrap();
+    let mut refused = |label| {
+        let ids = [2u32, 5, 3];
+        let row = GlueRow { input_ids: ids[..].into(), segment_a_length: 3, label, row_id: 0 };
+        shard.push(row).unwrap_err().to_string()
+    };
+    assert!(refused(Some(Label::Class(1))).ends_with("row 0: the label does not fit the columns"));
+    assert!(refused(None).ends_with("row 0: the label does not fit the columns"));
+    assert!(refused(Some(Label::Score(f32::NAN))).ends_with("row 0: expected a finite score, found NaN"));
 }
 
 #[test]

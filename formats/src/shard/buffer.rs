@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Int32Array, ListArray, RecordBatch, StringArray, UInt8Array, UInt16Array,
-    UInt32Array, UInt64Array,
+    Array, ArrayRef, BooleanArray, Float32Array, Int32Array, ListArray, RecordBatch, StringArray, UInt8Array,
+    UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 
-use crate::row::{GlueRow, PretrainRow, Row, SquadRow, Tokens};
+use crate::row::{GlueRow, Label, PretrainRow, Row, SquadRow, Tokens};
 use crate::schema::{ColumnType, Layout, item};
 
 enum ColumnBuffer {
     U16(Vec<u16>),
     U64(Vec<u64>),
     I32(Vec<i32>),
+    F32(Vec<f32>),
     Bool(Vec<bool>),
     Utf8(Vec<i32>, String),
     ListU8(Vec<i32>, Vec<u8>),
@@ -40,6 +41,7 @@ impl RowBuffer {
             ColumnType::U16 => ColumnBuffer::U16(Vec::new()),
             ColumnType::U64 => ColumnBuffer::U64(Vec::new()),
             ColumnType::I32 => ColumnBuffer::I32(Vec::new()),
+            ColumnType::F32 => ColumnBuffer::F32(Vec::new()),
             ColumnType::Bool => ColumnBuffer::Bool(Vec::new()),
             ColumnType::Utf8 => ColumnBuffer::Utf8(vec![0], String::new()),
             ColumnType::ListU8 => ColumnBuffer::ListU8(vec![0], Vec::new()),
@@ -88,8 +90,10 @@ impl RowBuffer {
                 next().push_tokens(*input_ids);
                 next().push_u16(*segment_a_length);
                 next().push_u64(*row_id);
-                if let Some(label) = label {
-                    next().push_i32(*label);
+                match label {
+                    Some(Label::Class(class)) => next().push_i32(*class),
+                    Some(Label::Score(score)) => next().push_f32(*score),
+                    None => {}
                 }
             }
         }
@@ -143,7 +147,8 @@ macro_rules! push_list {
 }
 
 impl ColumnBuffer {
-    push_scalar! { push_u16, U16, u16; push_u64, U64, u64; push_i32, I32, i32; push_bool, Bool, bool; }
+    push_scalar! { push_u16, U16, u16; push_u64, U64, u64; push_i32, I32, i32; push_f32, F32, f32;
+    push_bool, Bool, bool; }
     push_list! { push_list_u8, ListU8, u8; push_list_u16, ListU16, u16; push_list_u32, ListU32, u32; }
 
     fn push_utf8(&mut self, text: &str) {
@@ -175,6 +180,7 @@ impl ColumnBuffer {
             Self::U16(v) => Arc::new(UInt16Array::from(v)),
             Self::U64(v) => Arc::new(UInt64Array::from(v)),
             Self::I32(v) => Arc::new(Int32Array::from(v)),
+            Self::F32(v) => Arc::new(Float32Array::from(v)),
             Self::Bool(v) => Arc::new(BooleanArray::from(v)),
             Self::Utf8(o, v) => Arc::new(StringArray::try_new(offsets(o), v.into_bytes().into(), None)?),
             Self::ListU8(o, v) => list(o, DataType::UInt8, UInt8Array::from(v))?,

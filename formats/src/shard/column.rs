@@ -1,13 +1,13 @@
 //! Columns to rows: raw slices over a decoded record batch.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{ArrowPrimitiveType, Int32Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
+use arrow_array::types::{ArrowPrimitiveType, Float32Type, Int32Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::{BooleanBuffer, Buffer, ScalarBuffer};
 
 use crate::manifest::Kind;
-use crate::row::{CorpusRow, GlueRow, PretrainRow, Row, SquadRow, StaticMask, Tokens};
-use crate::schema::{ColumnType, Layout};
+use crate::row::{CorpusRow, GlueRow, Label, PretrainRow, Row, SquadRow, StaticMask, Tokens};
+use crate::schema::{ColumnType, LabelType, Layout};
 
 /// A column whose buffers were checked when the batch was decoded: offsets ascend and end within the values.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ enum Column {
     U16(ScalarBuffer<u16>),
     U64(ScalarBuffer<u64>),
     I32(ScalarBuffer<i32>),
+    F32(ScalarBuffer<f32>),
     Bool(BooleanBuffer),
     Utf8(ScalarBuffer<i32>, Buffer),
     ListU8(ScalarBuffer<i32>, ScalarBuffer<u8>),
@@ -75,7 +76,10 @@ impl Columns {
                 input_ids: c[0].tokens(i),
                 segment_a_length: c[1].u16(i),
                 row_id: c[2].u64(i),
-                label: self.layout.has_labels().then(|| c[3].i32(i)),
+                label: self.layout.label_type().map(|labels| match labels {
+                    LabelType::Class => Label::Class(c[3].i32(i)),
+                    LabelType::Score => Label::Score(c[3].f32(i)),
+                }),
             }),
         }
     }
@@ -141,6 +145,7 @@ impl Column {
             ColumnType::U16 => Self::U16(primitive::<UInt16Type>(array)?),
             ColumnType::U64 => Self::U64(primitive::<UInt64Type>(array)?),
             ColumnType::I32 => Self::I32(primitive::<Int32Type>(array)?),
+            ColumnType::F32 => Self::F32(primitive::<Float32Type>(array)?),
             ColumnType::Bool => Self::Bool(array.as_boolean_opt()?.values().clone()),
             ColumnType::Utf8 => {
                 let strings = array.as_string_opt::<i32>()?;
@@ -152,7 +157,7 @@ impl Column {
         })
     }
 
-    scalar! { U16, u16, u16; U64, u64, u64; I32, i32, i32; }
+    scalar! { U16, u16, u16; U64, u64, u64; I32, i32, i32; F32, f32, f32; }
     list! { ListU8, list_u8, u8; ListU16, list_u16, u16; ListU32, list_u32, u32; }
 
     #[inline]

@@ -5,14 +5,25 @@ use std::sync::Arc;
 use super::{Gather, Sequences};
 use crate::dataset::Dataset;
 use crate::error::Result;
+use crate::row::Label;
+use crate::schema::LabelType;
+
+/// Labels of a micro-batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Labels {
+    /// `[B]`: classes.
+    Classes(Vec<i64>),
+    /// `[B]`: scores of a regression task.
+    Scores(Vec<f32>),
+}
 
 /// A packed micro-batch of GLUE examples.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GlueBatch {
     /// The examples.
     pub sequences: Sequences,
-    /// `[B]`: classes; absent in test sets.
-    pub labels: Option<Vec<i64>>,
+    /// Absent in test sets.
+    pub labels: Option<Labels>,
 }
 
 /// A packed micro-batch of SQuAD windows.
@@ -51,13 +62,20 @@ impl Gather for GlueGather {
 
     fn gather(&self, rows: &[(u64, u64)]) -> Result<GlueBatch> {
         let mut batch = GlueBatch::default();
-        let mut labels = Vec::new();
+        let (mut classes, mut scores) = (Vec::new(), Vec::new());
         for &(index, _) in rows {
             let row = self.0.glue_row(index)?;
             batch.sequences.push(index, row.input_ids, row.segment_a_length);
-            labels.extend(row.label.map(i64::from));
+            match row.label {
+                Some(Label::Class(class)) => classes.push(class.into()),
+                Some(Label::Score(score)) => scores.push(score),
+                None => {}
+            }
         }
-        batch.labels = self.0.manifest().columns.has_labels().then_some(labels);
+        batch.labels = self.0.manifest().columns.label_type().map(|labels| match labels {
+            LabelType::Class => Labels::Classes(classes),
+            LabelType::Score => Labels::Scores(scores),
+        });
         Ok(batch)
     }
 }

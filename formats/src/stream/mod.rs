@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use batch::{Padded, Sequences};
-pub use finetune::{GlueBatch, GlueGather, SquadBatch, SquadGather};
+pub use finetune::{GlueBatch, GlueGather, Labels, SquadBatch, SquadGather};
 pub use loader::Loader;
 pub use order::Order;
 pub use pretrain::{Masking, PretrainBatch, PretrainGather};

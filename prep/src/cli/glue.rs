@@ -12,19 +12,20 @@ use crate::inspect::render::thousands;
 /// `glue`
 #[derive(Debug, Args)]
 pub struct GlueArgs {
-    /// The task: sst-2.
+    /// The task: cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli, or ax (the diagnostic set).
     #[arg(long)]
     pub task: String,
-    /// Directory with the task's train.tsv, dev.tsv and, if there, test.tsv.
+    /// Directory with the task's official files: train.tsv, dev.tsv, test.tsv; MNLI: dev_matched.tsv and so on; MRPC: also
+    /// msr_paraphrase_train.txt with dev_ids.tsv; AX: diagnostic.tsv. Those that are not there are left out.
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
     /// Vocabulary.
     #[command(flatten)]
     pub vocabulary: VocabularyArgs,
-    /// Directory to make OUT/train, OUT/dev and OUT/test in.
+    /// Directory to make a dataset per file in: OUT/train, OUT/dev, OUT/test; MNLI: OUT/dev_matched and so on.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Tokens per example at most; longer ones are cut.
+    /// Tokens per example at most; longer ones are cut, pairs at their longer sentence first.
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub max_seq_length: u16,
 }
@@ -43,6 +44,12 @@ impl GlueArgs {
             writeln!(context.out, "{}: {examples} examples, {tokens} tokens", s.dataset.display())?;
             if s.truncated > 0 {
                 writeln!(context.out, "  {} were cut to {} tokens", thousands(s.truncated), self.max_seq_length)?;
+            }
+            if s.skipped > 0 {
+                writeln!(context.out, "  {} rows without an example were left out", thousands(s.skipped))?;
+            }
+            if s.empty > 0 {
+                writeln!(context.out, "  {} have a sentence without text", thousands(s.empty))?;
             }
         }
         Ok(())

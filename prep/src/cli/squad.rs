@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use cloze_formats::finetune::SquadVersion;
 
 use super::Context;
 use super::arguments::VocabularyArgs;
@@ -12,7 +13,7 @@ use crate::squad::{SquadConfig, squad};
 /// `squad`
 #[derive(Debug, Args)]
 pub struct SquadArgs {
-    /// SQuAD v1.1 JSON.
+    /// SQuAD v1.1 or v2.0 JSON.
     #[arg(long, value_name = "FILE")]
     pub input: PathBuf,
     /// Vocabulary.
@@ -24,9 +25,10 @@ pub struct SquadArgs {
     /// Tokens per window at most, question included.
     #[arg(long, default_value_t = 384, value_name = "N")]
     pub max_seq_length: u16,
-    /// Tokens between the starts of two windows of a long context.
-    #[arg(long, default_value_t = 128, value_name = "N")]
-    pub doc_stride: u16,
+    /// Tokens between the starts of two windows of a long context. Default 128, or half of what a question of full length leaves
+    /// where that is less.
+    #[arg(long, value_name = "N")]
+    pub doc_stride: Option<u16>,
     /// Tokens of the question at most; longer ones are cut.
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub max_query_length: u16,
@@ -37,7 +39,9 @@ impl SquadArgs {
         let vocabulary = self.vocabulary.read(context)?;
         let config = SquadConfig {
             max_seq_length: self.max_seq_length,
-            doc_stride: self.doc_stride,
+            doc_stride: self
+                .doc_stride
+                .unwrap_or_else(|| SquadConfig::default_doc_stride(self.max_seq_length, self.max_query_length)),
             max_query_length: self.max_query_length,
             cased: self.vocabulary.cased,
         };
@@ -47,6 +51,9 @@ impl SquadArgs {
         }
         let (questions, windows) = (thousands(s.questions), thousands(s.windows));
         writeln!(context.out, "{}: {questions} questions in {windows} windows", self.out.display())?;
+        if s.version == SquadVersion::V2 {
+            writeln!(context.out, "  {} questions have no answer (SQuAD v2.0)", thousands(s.impossible_questions))?;
+        }
         writeln!(context.out, "  {} windows hold the answer", thousands(s.answered_windows))?;
         if s.truncated_questions > 0 {
             let most = self.max_query_length;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use cloze_formats::finetune::GlueTask;
 use cloze_formats::manifest::{Kind, Manifest, Source, VocabularyInfo};
 use serde::Serialize;
 
@@ -47,9 +48,15 @@ pub struct Facts {
     /// SQuAD: share of the windows that hold the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answered_share: Option<f64>,
-    /// GLUE: rows per label.
+    /// SQuAD v2.0: share of the windows whose question has no answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub impossible_share: Option<f64>,
+    /// GLUE: rows per class, by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub labels: Vec<(i32, u64)>,
+    pub labels: Vec<(String, u64)>,
+    /// GLUE: scores, in regression tasks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scores: Option<ScoreFacts>,
     /// Rows by tokens; corpus: sentences by tokens. Entry `n` counts those of `n` tokens.
     pub length_histogram: Vec<u64>,
     /// The vocabulary.
@@ -63,6 +70,17 @@ pub struct Facts {
     /// The held-out part, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out_rows: Option<u64>,
+}
+
+/// Scores of a regression task.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ScoreFacts {
+    /// The lowest.
+    pub min: f32,
+    /// The mean.
+    pub mean: f64,
+    /// The highest.
+    pub max: f32,
 }
 
 /// Rates of static masks.
@@ -93,6 +111,7 @@ impl Facts {
 
     fn of(dir: &Path, m: Manifest, held_out_rows: Option<u64>) -> Self {
         let s = &m.statistics;
+        let task = GlueTask::of(&m);
         let longest = s.length_histogram.len().saturating_sub(1) as u64;
         let rows_per_shard = || m.shards.iter().map(|shard| shard.rows);
         let masked = s.masked.total();
@@ -119,7 +138,9 @@ impl Facts {
                 kept: share(s.masked.kept, masked),
             }),
             answered_share: (m.kind == Kind::Squad).then(|| share(s.answered, s.rows)),
-            labels: s.labels.iter().map(|(&label, &count)| (label, count)).collect(),
+            impossible_share: (s.impossible > 0).then(|| share(s.impossible, s.rows)),
+            labels: s.labels.iter().map(|(&class, &count)| (task.name(class.into()), count)).collect(),
+            scores: s.scores.map(|s| ScoreFacts { min: s.min, mean: s.mean(), max: s.max }),
             length_histogram: s.length_histogram.clone(),
             columns: serde_json::to_value(m.columns).unwrap_or_default(),
             vocabulary: m.vocabulary,

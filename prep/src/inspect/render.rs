@@ -24,12 +24,21 @@ pub fn render(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n  configuration")?;
     if let Some(configuration) = facts.configuration.as_object() {
         for (knob, value) in configuration {
-            writeln!(out, "    {knob:24} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))?;
+            writeln!(out, "    {knob:24} {}", setting(value))?;
         }
     }
     let what = if facts.kind == Kind::Corpus { "sentences" } else { "rows" };
     writeln!(out, "\n  {what} by number of tokens")?;
     render_histogram(&facts.length_histogram, facts.kind == Kind::Corpus, out)
+}
+
+/// Text without its quotes, lists of text without brackets.
+fn setting(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Array(values) => values.iter().map(setting).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
 }
 
 fn lines(f: &Facts) -> Vec<(&'static str, String)> {
@@ -62,11 +71,18 @@ fn lines(f: &Facts) -> Vec<(&'static str, String)> {
         lines.push(("masking", masking(f)));
     }
     if let Some(answered) = f.answered_share {
-        lines.push(("answers", format!("in {} of the windows", percent(answered))));
+        let mut answers = format!("in {} of the windows", percent(answered));
+        if let Some(impossible) = f.impossible_share {
+            answers += &format!(", {} are of questions without one", percent(impossible));
+        }
+        lines.push(("answers", answers));
     }
     if !f.labels.is_empty() {
-        let of = |(label, count): &(i32, u64)| format!("{label}: {}", thousands(*count));
+        let of = |(label, count): &(String, u64)| format!("{label}: {}", thousands(*count));
         lines.push(("labels", f.labels.iter().map(of).collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(s) = f.scores {
+        lines.push(("scores", format!("{} to {}, mean {:.3}", s.min, s.max, s.mean)));
     }
     if let Some(rows) = f.held_out_rows {
         lines.push(("held out", format!("{} {rows_name} in held-out/", thousands(rows))));

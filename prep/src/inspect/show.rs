@@ -4,9 +4,10 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use cloze_formats::config::InstanceConfig;
+use cloze_formats::finetune::GlueTask;
 use cloze_formats::masking::Masker;
 use cloze_formats::rng::{KeyedRng, Purpose};
-use cloze_formats::{CorpusRow, Dataset, GlueRow, PretrainRow, Row, SquadRow};
+use cloze_formats::{CorpusRow, Dataset, GlueRow, Label, PretrainRow, Row, SquadRow};
 use serde_json::{Value, json};
 
 use crate::error::{AtPath, Error, Result};
@@ -48,6 +49,13 @@ pub fn show(dir: &Path, options: &ShowOptions, out: &mut dyn Write) -> Result<()
         written.at("standard output")?;
     }
     Ok(())
+}
+
+fn label_value(label: Label) -> Value {
+    match label {
+        Label::Class(class) => json!(class),
+        Label::Score(score) => json!(score),
+    }
 }
 
 fn choose(dataset: &Dataset, options: &ShowOptions) -> Result<Vec<u64>> {
@@ -135,7 +143,11 @@ impl<'a> Shower<'a> {
     fn squad(&self, index: u64, row: &SquadRow<'_>, out: &mut dyn Write) -> io::Result<()> {
         let ids = row.input_ids.to_vec();
         let (start, end) = (usize::from(row.start_position), usize::from(row.end_position));
-        let place = if end > 0 { format!("answer in tokens {start} to {end}") } else { "answer not here".to_owned() };
+        let place = match end {
+            _ if row.is_impossible => "no answer exists".to_owned(),
+            0 => "answer not here".to_owned(),
+            _ => format!("answer in tokens {start} to {end}"),
+        };
         let head = format!("window {} of question {}, row {index}: {place}", row.window, row.example_id);
         writeln!(out, "{}", self.bold(&head))?;
         let answer = if end > 0 { start..end + 1 } else { 0..0 };
@@ -154,7 +166,13 @@ impl<'a> Shower<'a> {
     }
 
     fn glue(&self, index: u64, row: &GlueRow<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let label = row.label.map_or_else(|| "no label".to_owned(), |l| format!("label {l}"));
+        let label = match row.label {
+            None => "no label".to_owned(),
+            Some(Label::Class(class)) => {
+                format!("label {}", GlueTask::of(self.dataset.manifest()).name(class.into()))
+            }
+            Some(Label::Score(score)) => format!("score {score}"),
+        };
         writeln!(out, "{}", self.bold(&format!("example {index}: {label}")))?;
         let pieces: Vec<String> = row.input_ids.iter().map(|id| self.piece(id)).collect();
         if usize::from(row.segment_a_length) == pieces.len() {
@@ -238,9 +256,9 @@ impl<'a> Shower<'a> {
             }
             Row::Squad(r) => json!({"row": index, "example_id": r.example_id, "window": r.window, "tokens": tokens,
                                     "segment_a_length": r.segment_a_length, "start_position": r.start_position,
-                                    "end_position": r.end_position}),
+                                    "end_position": r.end_position, "is_impossible": r.is_impossible}),
             Row::Glue(r) => json!({"row": index, "row_id": r.row_id, "tokens": tokens,
-                                   "segment_a_length": r.segment_a_length, "label": r.label}),
+                                   "segment_a_length": r.segment_a_length, "label": r.label.map(label_value)}),
         }
     }
 

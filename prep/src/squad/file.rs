@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use cloze_formats::finetune::SquadVersion;
 use serde::{Deserialize, Serialize};
+use unicode_categories::UnicodeCategories;
 
 use crate::error::AtPath;
 use crate::{Error, Result};
@@ -25,14 +27,21 @@ pub(super) struct Paragraph {
     pub(super) qas: Vec<QuestionAnswers>,
 }
 
-/// A question and its answers, at least one.
+/// A question and its answers, at least one unless it is impossible.
 #[derive(Debug, Deserialize)]
 pub(super) struct QuestionAnswers {
     pub(super) id: String,
     pub(super) question: String,
     #[serde(default)]
     pub(super) answers: Vec<Answer>,
+    /// Only v2.0 has it.
     is_impossible: Option<bool>,
+}
+
+/// What a file holds.
+pub(super) struct SquadData {
+    pub(super) version: SquadVersion,
+    pub(super) paragraphs: Vec<Paragraph>,
 }
 
 /// An answer and where it stands in the context.
@@ -44,24 +53,35 @@ pub(super) struct Answer {
 }
 
 impl QuestionAnswers {
-    /// First and one past the last character of the first answer.
-    pub(super) fn first_answer(&self) -> (u32, u32) {
-        let answer = &self.answers[0];
+    /// Whether the context has no answer.
+    pub(super) fn is_impossible(&self) -> bool {
+        self.is_impossible.unwrap_or(false)
+    }
+
+    /// First and one past the last character of the first answer; `None` where there is none.
+    pub(super) fn first_answer(&self) -> Option<(u32, u32)> {
+        let answer = self.answers.first()?;
         let start = answer.answer_start as u32;
-        (start, start + answer.text.chars().count() as u32)
+        Some((start, start + answer.text.chars().count() as u32))
     }
 }
 
-/// Reads all paragraphs of `path`; every answer stands where it says, every question has one and an id of its own.
-pub(super) fn read(path: &Path) -> Result<Vec<Paragraph>> {
+/// Reads all paragraphs of `path`; every answer stands where it says, every question has text and an id of its own, and an
+/// answer unless it says that it is impossible. A file in which a question says so or denies it is v2.0.
+pub(super) fn read(path: &Path) -> Result<SquadData> {
     let bytes = std::fs::read(path).at(path)?;
-    let file: SquadFile = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::invalid(path, format!("expected SQuAD's JSON, found: {e}")))?;
+    let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let file: SquadFile =
+        serde_json::from_slice(json).map_err(|e| Error::invalid(path, format!("expected SQuAD's JSON, found: {e}")))?;
     let paragraphs: Vec<Paragraph> = file.data.into_iter().flat_map(|article| article.paragraphs).collect();
     let mut ids = HashSet::new();
+    let mut version = SquadVersion::V1;
     for paragraph in &paragraphs {
         let context: Vec<char> = paragraph.context.chars().collect();
         for question in &paragraph.qas {
+            if question.is_impossible.is_some() {
+                version = SquadVersion::V2;
+            }
             let problem = check(question, &context).err();
             let problem = problem.or_else(|| (!ids.insert(&question.id)).then(|| "this id occurs twice".to_owned()));
             if let Some(problem) = problem {
@@ -72,15 +92,27 @@ pub(super) fn read(path: &Path) -> Result<Vec<Paragraph>> {
     if ids.is_empty() {
         return Err(Error::invalid(path, "expected questions, found none"));
     }
-    Ok(paragraphs)
+    Ok(SquadData { version, paragraphs })
+}
+
+/// Whether a character can become a token: what is left when white space and the invisible are gone.
+fn is_text(char: char) -> bool {
+    char != char::REPLACEMENT_CHARACTER && !char.is_whitespace() && !char.is_other() && !char.is_mark_nonspacing()
 }
 
 fn check(question: &QuestionAnswers, context: &[char]) -> Result<(), String> {
-    if question.is_impossible.is_some() {
-        return Err("this is SQuAD v2.0 (it has is_impossible), which is not supported yet; give a v1.1 file".into());
+    if !question.question.chars().any(is_text) {
+        return Err("expected a question, found no text".into());
     }
-    if question.answers.is_empty() {
-        return Err("expected at least one answer, found none".into());
+    if !context.iter().copied().any(is_text) {
+        return Err("expected a context, found no text".into());
+    }
+    match (question.is_impossible(), question.answers.len()) {
+        (false, 0) => return Err("expected at least one answer, found none".into()),
+        (true, found @ 1..) => {
+            return Err(format!("expected no answers where is_impossible is true, found {found}"));
+        }
+        _ => {}
     }
     for answer in &question.answers {
         let num_chars = answer.text.chars().count();

@@ -21,17 +21,18 @@ pub(super) struct Window {
     pub(super) max_context: Vec<u8>,
 }
 
-/// The windows of one question, in order; `answer` is in characters of the context, its end exclusive.
+/// The windows of one question, in order; `answer` is in characters of the context, its end exclusive, absent where the question
+/// is impossible.
 pub(super) fn windows(
     config: &SquadConfig,
     special: SpecialIds,
     question: &[u32],
     context: &[Token],
-    answer: (u32, u32),
+    answer: Option<(u32, u32)>,
 ) -> Vec<Window> {
     let room = usize::from(config.max_seq_length) - question.len() - 3;
     let spans = spans(context.len(), room, usize::from(config.doc_stride));
-    let answer = answer_tokens(context, answer);
+    let answer = answer.and_then(|answer| answer_tokens(context, answer));
     let window = |span: &Span| {
         let tokens = &context[span.start..span.start + span.len];
         let mut input_ids = Vec::with_capacity(question.len() + tokens.len() + 3);
@@ -119,7 +120,7 @@ mod tests {
     #[test]
     fn each_token_has_its_maximum_context_in_exactly_one_window() {
         let config = SquadConfig { max_seq_length: 11, doc_stride: 3, max_query_length: 4, cased: false };
-        let windows = windows(&config, SPECIAL, &[50, 51], &context(20), (0, 1));
+        let windows = windows(&config, SPECIAL, &[50, 51], &context(20), Some((0, 1)));
         let mut owners = vec![0; 20];
         for window in &windows {
             for (&start, &best) in window.context_starts.iter().zip(&window.max_context) {
@@ -133,11 +134,19 @@ mod tests {
     fn the_answer_is_labelled_only_where_it_is_whole() {
         let config = SquadConfig { max_seq_length: 11, doc_stride: 3, max_query_length: 4, cased: false };
         // Characters 8..11 are tokens 4 and 5; windows of 6 tokens start at 0, 3, 6.
-        let windows = windows(&config, SPECIAL, &[50, 51], &context(12), (8, 11));
+        let windows = windows(&config, SPECIAL, &[50, 51], &context(12), Some((8, 11)));
         let labels: Vec<_> = windows.iter().map(|w| (w.start_position, w.end_position)).collect();
         assert_eq!(labels, [(4 + 4, 4 + 5), (4 + 1, 4 + 2), (0, 0)]);
         assert_eq!(windows[0].input_ids, [2, 50, 51, 3, 100, 101, 102, 103, 104, 105, 3]);
         assert_eq!(windows[0].segment_a_length, 4);
+    }
+
+    #[test]
+    fn an_impossible_question_is_labelled_nowhere() {
+        let config = SquadConfig { max_seq_length: 11, doc_stride: 3, max_query_length: 4, cased: false };
+        let windows = windows(&config, SPECIAL, &[50, 51], &context(12), None);
+        assert_eq!(windows.len(), 3);
+        assert!(windows.iter().all(|w| (w.start_position, w.end_position) == (0, 0)));
     }
 
     #[test]

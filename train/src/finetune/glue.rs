@@ -1,19 +1,23 @@
-//! GLUE's sentence classification: SST-2.
+//! GLUE's tasks: classes or scores of sentences and pairs.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cloze_formats::Label;
 use cloze_formats::dataset::Dataset;
 use cloze_formats::durable;
-use cloze_formats::stream::{Cursor, GlobalBatch, GlueBatch, GlueGather, Stream, StreamConfig};
+use cloze_formats::finetune::{GlueTask, Metric};
+use cloze_formats::schema::LabelType;
+use cloze_formats::stream::{Cursor, GlobalBatch, GlueBatch, GlueGather, Labels, Stream, StreamConfig};
 use serde_json::{Map, Value, json};
 
-use super::{Begun, evaluation_due};
+use super::{Begun, DevSet, Evaluated, evaluation_due, measure};
 use crate::checkpoint::Position;
 use crate::error::{Error, Result};
-use crate::metrics::glue::accuracy;
-use crate::model::Bert;
+use crate::metrics::glue as metrics;
+use crate::model::config::BertConfig;
+use crate::model::{Bert, Head};
 use crate::run::Signals;
 use crate::step::{ClassificationSums, classification_step, evaluate_classification};
 use crate::summary::{Summary, write_json};
@@ -22,29 +26,70 @@ use crate::trainer::{Measurement, Task};
 /// Rows evaluated between two looks for a signal; within them, batches are sorted by length.
 const EVALUATED_AT_ONCE: u64 = 1024;
 
-/// Number of classes: one more than the highest label, at least two.
+/// Outputs of the head: the task's classes, or 1 for scores. Where the dataset does not name its labels, one more than the highest
+/// class it has, at least two.
 pub fn num_labels(dataset: &Dataset) -> i64 {
-    dataset.manifest().statistics.labels.keys().max().map_or(2, |&label| i64::from(label) + 1).max(2)
+    let manifest = dataset.manifest();
+    let task = GlueTask::of(manifest);
+    let has_scores = manifest.columns.label_type() == Some(LabelType::Score);
+    match task.labels.len() {
+        0 if has_scores || task.metrics.contains(&Metric::Pearson) => 1,
+        0 => manifest.statistics.labels.keys().max().map_or(2, |&label| i64::from(label) + 1).max(2),
+        num_classes => num_classes as i64,
+    }
+}
+
+/// Tells Hugging Face's loader what the outputs of a head for `dataset` mean.
+pub(super) fn name_labels(config: &mut BertConfig, dataset: &Dataset) {
+    let names = GlueTask::of(dataset.manifest()).label_names;
+    config.other.remove("problem_type");
+    if num_labels(dataset) == 1 {
+        config.other.insert("problem_type".to_owned(), json!("regression"));
+    } else if !names.is_empty() {
+        let id2label: Map<String, Value> = (0..).zip(&names).map(|(id, name)| (id.to_string(), json!(name))).collect();
+        let label2id: Map<String, Value> = (0..).zip(&names).map(|(id, name)| (name.clone(), json!(id))).collect();
+        config.other.insert("id2label".to_owned(), Value::Object(id2label));
+        config.other.insert("label2id".to_owned(), Value::Object(label2id));
+    }
 }
 
 pub(super) fn train(begun: Begun<'_>) -> Result<Summary> {
-    if !begun.train.manifest().columns.has_labels() {
+    let has_labels = |dataset: &Dataset| dataset.manifest().columns.has_labels();
+    if !has_labels(&begun.train) {
         let message = "expected labels to learn from, found none; build the dataset from the train file";
         return Err(Error::file(begun.train.dir(), message));
+    }
+    for set in &begun.dev {
+        check_labels(&set.dataset, num_labels(&begun.train))?;
     }
     let task = Glue {
         dev: begun.dev.clone(),
         out: begun.options.out.clone(),
         batch_tokens: begun.recipe.data.evaluation_batch_tokens,
+        is_regression: num_labels(&begun.train) == 1,
     };
     let gather = GlueGather(Arc::clone(&begun.train));
     begun.train(gather, task)
 }
 
+/// Refuses a dataset whose labels a head of `expected` outputs cannot tell.
+fn check_labels(dataset: &Dataset, expected: i64) -> Result<()> {
+    let found = num_labels(dataset);
+    // Without names the number of classes is the least it can be.
+    let is_lower_bound = GlueTask::of(dataset.manifest()).labels.is_empty() && found > 1;
+    if found == expected || (is_lower_bound && found < expected) {
+        return Ok(());
+    }
+    let describe = |num_labels| if num_labels == 1 { "scores".to_owned() } else { format!("{num_labels} classes") };
+    let (expected, found) = (describe(expected), describe(found));
+    Err(Error::file(dataset.dir(), format!("expected a dataset of {expected}, like the model's, found {found}")))
+}
+
 struct Glue {
-    dev: Option<Arc<Dataset>>,
+    dev: Vec<DevSet>,
     out: PathBuf,
     batch_tokens: u64,
+    is_regression: bool,
 }
 
 impl Task for Glue {
@@ -60,74 +105,141 @@ impl Task for Glue {
     }
 
     fn fields(&self, sums: &ClassificationSums) -> Map<String, Value> {
-        let values = [("loss", sums.mean_loss()), ("accuracy", sums.accuracy())];
-        values.into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect()
+        let mut fields = Map::from_iter([("loss".to_owned(), json!(sums.mean_loss()))]);
+        if !self.is_regression {
+            fields.insert("accuracy".to_owned(), json!(sums.accuracy()));
+        }
+        fields
     }
 
     fn words(&self, sums: &ClassificationSums) -> String {
-        format!("loss {:.3} ({:.1} %)", sums.mean_loss(), 100.0 * sums.accuracy())
+        match self.is_regression {
+            true => format!("loss {:.3}", sums.mean_loss()),
+            false => format!("loss {:.3} ({:.1} %)", sums.mean_loss(), 100.0 * sums.accuracy()),
+        }
     }
 
     fn is_due(&self, position: &Position, total_steps: u64) -> bool {
-        self.dev.is_some() && evaluation_due(position, total_steps)
+        !self.dev.is_empty() && evaluation_due(position, total_steps)
     }
 
     fn measure(&mut self, bert: &Bert, signals: &Signals) -> Result<Option<Measurement>> {
-        let Some(dev) = &self.dev else { return Ok(None) };
-        let Some(evaluation) = evaluate(bert, dev, self.batch_tokens, signals)? else { return Ok(None) };
-        evaluation.write(&self.out)?;
-        let fields = evaluation.scores();
-        let words = evaluation.words();
-        Ok(Some(Measurement { kind: "evaluation", fields, words }))
+        let evaluate = |dev: &Arc<Dataset>| evaluate(bert, dev, self.batch_tokens, signals);
+        measure(&self.dev, &self.out, evaluate)
     }
 }
 
 /// What the model says about a dataset, row by row.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Evaluation {
+    /// The task, as the dataset describes it.
+    pub task: GlueTask,
     /// `row_id` of the rows.
     pub row_ids: Vec<u64>,
-    /// The class with the highest logit.
-    pub predictions: Vec<i64>,
+    /// The class with the highest logit, or the score.
+    pub predictions: Labels,
     /// Logits of each row.
     pub logits: Vec<Vec<f32>>,
-    /// Gold classes and mean loss, where the dataset has labels.
-    pub gold: Option<(Vec<i64>, f64)>,
+    /// Gold labels and mean loss, where the dataset has labels.
+    pub gold: Option<(Labels, f64)>,
 }
 
 impl Evaluation {
-    /// `accuracy` and `loss`, with the number of rows; only that without labels.
+    /// The task's metrics and `loss`, with the number of rows; only that without labels.
     pub fn scores(&self) -> Map<String, Value> {
-        let mut scores = Map::from_iter([("num_examples".to_owned(), json!(self.predictions.len()))]);
-        if let Some((labels, loss)) = &self.gold {
-            scores.insert("accuracy".to_owned(), json!(accuracy(&self.predictions, labels)));
+        let mut scores = Map::from_iter([("num_examples".to_owned(), json!(self.row_ids.len()))]);
+        if let Some((_, loss)) = &self.gold {
+            scores.extend(self.metrics().into_iter().map(|(name, value)| (name.to_owned(), json!(value))));
             scores.insert("loss".to_owned(), json!(loss));
         }
         scores
     }
 
-    /// The scores for people.
-    pub fn words(&self) -> String {
-        match &self.gold {
-            Some((labels, loss)) => format!("accuracy {:.4} loss {loss:.4}", accuracy(&self.predictions, labels)),
-            None => format!("{} predictions", self.predictions.len()),
-        }
+    /// Name and value of each metric of the task that the labels allow.
+    fn metrics(&self) -> Vec<(&'static str, f64)> {
+        let value = |metric: Metric| match (&self.predictions, &self.gold) {
+            (Labels::Classes(predictions), Some((Labels::Classes(labels), _))) => match metric {
+                Metric::Accuracy => Some(metrics::accuracy(predictions, labels)),
+                Metric::F1 => Some(metrics::f1(predictions, labels)),
+                Metric::Mcc => Some(metrics::mcc(predictions, labels)),
+                Metric::Pearson | Metric::Spearman => None,
+            },
+            (Labels::Scores(predictions), Some((Labels::Scores(labels), _))) => {
+                let double = |scores: &[f32]| scores.iter().map(|&score| score.into()).collect::<Vec<f64>>();
+                match metric {
+                    Metric::Pearson => Some(metrics::pearson(&double(predictions), &double(labels))),
+                    Metric::Spearman => Some(metrics::spearman(&double(predictions), &double(labels))),
+                    Metric::Accuracy | Metric::F1 | Metric::Mcc => None,
+                }
+            }
+            _ => None,
+        };
+        self.task.metrics.iter().filter_map(|&metric| Some((metric.name(), value(metric)?))).collect()
     }
 
-    /// Publishes predictions.tsv (GLUE's `index`, `prediction`, then label and logits) and eval.json in `dir`.
+    /// The scores for people.
+    pub fn words(&self) -> String {
+        let Some((_, loss)) = &self.gold else { return format!("{} predictions", self.row_ids.len()) };
+        let metrics: String = self.metrics().iter().map(|(name, value)| format!("{name} {value:.4} ")).collect();
+        format!("{metrics}loss {loss:.4}")
+    }
+
+    /// Publishes predictions.tsv (`index`, `prediction`, then label and logits), eval.json, and the file that GLUE's server takes
+    /// for this split, in `dir`.
     pub fn write(&self, dir: &Path) -> Result<()> {
         let mut text = String::from("index\tprediction\tlabel\tlogits\n");
-        for (index, (row_id, prediction)) in self.row_ids.iter().zip(&self.predictions).enumerate() {
-            let label = self.gold.as_ref().map(|(labels, _)| labels[index].to_string()).unwrap_or_default();
+        for (index, row_id) in self.row_ids.iter().enumerate() {
+            let prediction = number(&self.predictions, index);
+            let label = self.gold.as_ref().map(|(labels, _)| number(labels, index)).unwrap_or_default();
             let logits: Vec<String> = self.logits[index].iter().map(f32::to_string).collect();
             writeln!(text, "{row_id}\t{prediction}\t{label}\t{}", logits.join(" ")).expect("a String takes everything");
         }
         durable::write(dir.join("predictions.tsv"), text.as_bytes())?;
+        if let Some(name) = &self.task.submission {
+            durable::write(dir.join(name), self.submission().as_bytes())?;
+        }
         write_json(&dir.join("eval.json"), &self.scores())
+    }
+
+    /// `index` and `prediction`, labels as the task's files have them.
+    fn submission(&self) -> String {
+        let mut text = String::from("index\tprediction\n");
+        for (index, row_id) in self.row_ids.iter().enumerate() {
+            let prediction = match &self.predictions {
+                Labels::Classes(classes) => {
+                    let label = self.task.labels.get(classes[index] as usize).cloned();
+                    label.unwrap_or_else(|| classes[index].to_string())
+                }
+                Labels::Scores(scores) => format!("{:.3}", scores[index]),
+            };
+            writeln!(text, "{row_id}\t{prediction}").expect("a String takes everything");
+        }
+        text
     }
 }
 
-/// Classifies every row of `dataset`, in its order; `None` if a signal came first.
+fn number(labels: &Labels, index: usize) -> String {
+    match labels {
+        Labels::Classes(classes) => classes[index].to_string(),
+        Labels::Scores(scores) => scores[index].to_string(),
+    }
+}
+
+impl Evaluated for Evaluation {
+    fn scores(&self) -> Map<String, Value> {
+        self.scores()
+    }
+
+    fn words(&self) -> String {
+        self.words()
+    }
+
+    fn write(&self, dir: &Path) -> Result<()> {
+        self.write(dir)
+    }
+}
+
+/// Predicts the label of every row of `dataset`, in its order; `None` if a signal came first.
 ///
 /// # Errors
 /// The dataset is damaged or does not fit the model.
@@ -143,8 +255,14 @@ pub fn evaluate(
         shuffle: false,
         ..StreamConfig::default()
     };
+    let Head::SequenceClassification { num_labels } = bert.head() else {
+        return Err(Error::Invalid(
+            "expected a model with a head for sequence classification, found another".to_owned(),
+        ));
+    };
+    check_labels(dataset, num_labels)?;
     let stream = Stream::new(GlueGather(Arc::clone(dataset)), config);
-    let mut rows: Vec<(u64, Vec<f32>, Option<i64>)> = Vec::new();
+    let mut rows: Vec<(u64, Vec<f32>)> = Vec::new();
     let mut sums = ClassificationSums::default();
     let mut cursor = Cursor::default();
     while !stream.is_done(cursor) {
@@ -156,31 +274,38 @@ pub fn evaluate(
             let (logits, batch_sums) = evaluate_classification(bert, micro_batch)?;
             sums += batch_sums.unwrap_or_default();
             let indices = &micro_batch.sequences.rows;
-            for (index, logits) in logits.chunks(logits.len() / indices.len()).enumerate() {
-                let label = micro_batch.labels.as_ref().map(|labels| labels[index]);
-                rows.push((indices[index], logits.to_vec(), label));
-            }
+            let logits = logits.chunks(num_labels as usize).map(<[f32]>::to_vec);
+            rows.extend(indices.iter().copied().zip(logits));
         }
         cursor = batch.next;
     }
     // Micro-batches are sorted by length.
-    rows.sort_by_key(|(row, ..)| *row);
+    rows.sort_by_key(|(row, _)| *row);
     collect(dataset, rows, &sums).map(Some)
 }
 
-fn collect(
-    dataset: &Dataset,
-    rows: Vec<(u64, Vec<f32>, Option<i64>)>,
-    sums: &ClassificationSums,
-) -> Result<Evaluation> {
-    let labels: Option<Vec<i64>> = rows.iter().map(|(_, _, label)| *label).collect();
-    let mut evaluation = Evaluation { gold: labels.map(|labels| (labels, sums.mean_loss())), ..Evaluation::default() };
-    for (row, logits, _) in rows {
-        evaluation.row_ids.push(dataset.glue_row(row)?.row_id);
-        evaluation.predictions.push(argmax(&logits));
-        evaluation.logits.push(logits);
+fn collect(dataset: &Dataset, rows: Vec<(u64, Vec<f32>)>, sums: &ClassificationSums) -> Result<Evaluation> {
+    let (mut row_ids, mut classes, mut scores) = (Vec::new(), Vec::new(), Vec::new());
+    for &(row, _) in &rows {
+        let row = dataset.glue_row(row)?;
+        row_ids.push(row.row_id);
+        match row.label {
+            Some(Label::Class(class)) => classes.push(i64::from(class)),
+            Some(Label::Score(score)) => scores.push(score),
+            None => {}
+        }
     }
-    Ok(evaluation)
+    let logits: Vec<Vec<f32>> = rows.into_iter().map(|(_, logits)| logits).collect();
+    let is_regression = logits.iter().all(|logits| logits.len() == 1);
+    let predictions = match is_regression {
+        true => Labels::Scores(logits.iter().map(|logits| logits[0]).collect()),
+        false => Labels::Classes(logits.iter().map(|logits| argmax(logits)).collect()),
+    };
+    let gold = dataset.manifest().columns.label_type().map(|labels| match labels {
+        LabelType::Class => (Labels::Classes(classes), sums.mean_loss()),
+        LabelType::Score => (Labels::Scores(scores), sums.mean_loss()),
+    });
+    Ok(Evaluation { task: GlueTask::of(dataset.manifest()), row_ids, predictions, logits, gold })
 }
 
 /// Index of the highest value, the first of equal ones.

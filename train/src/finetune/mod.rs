@@ -3,13 +3,14 @@
 pub mod glue;
 pub mod squad;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fs, iter};
 
 use cloze_formats::dataset::Dataset;
 use cloze_formats::manifest::Kind;
 use cloze_formats::stream::{Cursor, Stream, StreamConfig};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tch::Device;
 
 use crate::checkpoint::Position;
@@ -26,14 +27,14 @@ use crate::recipe::{AdamwSection, FinetuneRecipe};
 use crate::run::{RunDir, Signals};
 use crate::setup::{self, Origin, Resolve, Resumed};
 use crate::summary::{self, Summary};
-use crate::trainer::{Outcome, Task, Trainer};
+use crate::trainer::{Measurement, Outcome, Task, Trainer};
 
 /// What can be fine-tuned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinetuneTask {
-    /// SQuAD v1.1.
+    /// SQuAD v1.1 or v2.0.
     Squad,
-    /// A classification task of GLUE.
+    /// A task of GLUE.
     Glue,
 }
 
@@ -70,8 +71,8 @@ pub struct FinetuneOptions {
     pub task: FinetuneTask,
     /// Dataset to learn from.
     pub data: PathBuf,
-    /// Dataset to evaluate on.
-    pub dev: Option<PathBuf>,
+    /// Datasets to evaluate on.
+    pub dev: Vec<PathBuf>,
     /// Run directory.
     pub out: PathBuf,
     /// Model, checkpoint or run to start from; needed unless a run is resumed.
@@ -89,9 +90,9 @@ pub fn run(options: &FinetuneOptions, resolve: Resolve<'_, FinetuneRecipe>) -> R
     let resumed = setup::resume(options.resume, options.init.as_deref(), &options.out, options.task.name())?;
     let (recipe, device) = setup::settle(resolve, resumed.as_ref())?;
     let train = data::open(&options.data, options.task.kind())?;
-    let dev = options.dev.as_deref().map(|dir| data::open(dir, options.task.kind())).transpose()?;
+    let dev = dev_sets(&options.dev, options.task)?;
     let origin = origin(options, resumed.as_ref())?;
-    check_fit(&train, dev.as_deref(), &origin)?;
+    check_fit(&train, &dev, &origin)?;
     if let Some(resumed) = &resumed {
         data::check_same(&train, &resumed.dir, &resumed.state)?;
     }
@@ -109,7 +110,7 @@ struct Begun<'a> {
     options: &'a FinetuneOptions,
     recipe: FinetuneRecipe,
     train: Arc<Dataset>,
-    dev: Option<Arc<Dataset>>,
+    dev: Vec<DevSet>,
     bert: Bert,
     optimizer: AdamW,
     position: Position,
@@ -146,6 +147,62 @@ impl Begun<'_> {
     }
 }
 
+/// A dataset to evaluate on.
+#[derive(Clone)]
+struct DevSet {
+    /// What its scores and predictions go by where there are several: the name of its directory.
+    name: Option<String>,
+    dataset: Arc<Dataset>,
+}
+
+fn dev_sets(dirs: &[PathBuf], task: FinetuneTask) -> Result<Vec<DevSet>> {
+    let mut sets: Vec<DevSet> = Vec::new();
+    for dir in dirs {
+        let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).filter(|_| dirs.len() > 1);
+        if sets.iter().any(|set| set.name == name) {
+            let message = "expected directories of different names to evaluate on, found this name twice".to_owned();
+            return Err(Error::file(dir, message));
+        }
+        sets.push(DevSet { name, dataset: data::open(dir, task.kind())? });
+    }
+    Ok(sets)
+}
+
+/// What an evaluation found.
+trait Evaluated {
+    /// Scores for logs and eval.json.
+    fn scores(&self) -> Map<String, Value>;
+    /// The scores for people.
+    fn words(&self) -> String;
+    /// Publishes predictions and eval.json in `dir`.
+    fn write(&self, dir: &Path) -> Result<()>;
+}
+
+/// Evaluates on one set after the other; `None` if a signal came first. Of several, each has its directory below `out`, and its name
+/// in front of its scores.
+fn measure<E: Evaluated>(
+    dev: &[DevSet],
+    out: &Path,
+    mut evaluate: impl FnMut(&Arc<Dataset>) -> Result<Option<E>>,
+) -> Result<Option<Measurement>> {
+    let (mut fields, mut words) = (Map::new(), Vec::new());
+    for DevSet { name, dataset } in dev {
+        let Some(evaluation) = evaluate(dataset)? else { return Ok(None) };
+        let Some(name) = name else {
+            evaluation.write(out)?;
+            fields.extend(evaluation.scores());
+            words.push(evaluation.words());
+            continue;
+        };
+        let dir = out.join(name);
+        fs::create_dir_all(&dir).map_err(Error::io(&dir))?;
+        evaluation.write(&dir)?;
+        fields.extend(evaluation.scores().into_iter().map(|(key, value)| (format!("{name}/{key}"), value)));
+        words.push(format!("{name}: {}", evaluation.words()));
+    }
+    Ok(Some(Measurement { kind: "evaluation", fields, words: words.join("; ") }))
+}
+
 /// Whether an evaluation is due: an epoch has ended since the last one, or the run is at its end.
 fn evaluation_due(position: &Position, total_steps: u64) -> bool {
     position.cursor.epoch > position.measured_epoch || position.step == total_steps
@@ -161,15 +218,16 @@ fn origin(options: &FinetuneOptions, resumed: Option<&Resumed>) -> Result<Origin
     }
 }
 
-fn check_fit(train: &Dataset, dev: Option<&Dataset>, origin: &Origin) -> Result<()> {
+fn check_fit(train: &Dataset, dev: &[DevSet], origin: &Origin) -> Result<()> {
     let BertConfig { vocab_size, max_position_embeddings, .. } = origin.config;
-    for dataset in [Some(train), dev].into_iter().flatten() {
+    let dev = || dev.iter().map(|set| &*set.dataset);
+    for dataset in iter::once(train).chain(dev()) {
         if !data::check_vocabulary(dataset, &origin.dir, vocab_size)? {
             say(&format!("{}: no vocab.txt, taking the dataset's vocabulary for the model's", origin.dir.display()));
         }
         data::check_length(dataset, max_position_embeddings)?;
     }
-    dev.map_or(Ok(()), |dev| data::check_vocabularies(train, dev))
+    dev().try_for_each(|dev| data::check_vocabularies(train, dev))
 }
 
 fn stream_config(recipe: &FinetuneRecipe) -> StreamConfig {
@@ -190,7 +248,11 @@ fn start(
     origin: &Origin,
     resumed: Option<&Resumed>,
 ) -> Result<(Bert, AdamW, Position)> {
-    let mut bert = Bert::new(origin.config.clone(), task.head(train), device, recipe.run.seed)?;
+    let mut config = origin.config.clone();
+    if task == FinetuneTask::Glue {
+        glue::name_labels(&mut config, train);
+    }
+    let mut bert = Bert::new(config, task.head(train), device, recipe.run.seed)?;
     origin.load(&mut bert, if resumed.is_some() { Missing::Forbidden } else { Missing::HeadMayBeNew })?;
     let mut optimizer = AdamW::new(bert.parameters(), adamw(&recipe.optimizer))?;
     tch::manual_seed(recipe.run.seed as i64);
@@ -249,7 +311,8 @@ fn summarize(task: FinetuneTask, run: &RunDir, bert: &Bert, outcome: &Outcome) -
         summary.add("loss", json!({"first": steps[0]["loss"], "last": steps[steps.len() - 1]["loss"]}), text);
     }
     let evaluations = log::rows(run.path(), |row| row["kind"] == "evaluation")?;
-    for key in ["accuracy", "exact_match", "f1"] {
+    let last = evaluations.last().and_then(Value::as_object);
+    for key in last.into_iter().flat_map(Map::keys).filter(|key| is_score(key)) {
         let scores: Vec<f64> = evaluations.iter().filter_map(|row| row[key].as_f64()).collect();
         if let Some(&last) = scores.last() {
             let texts: Vec<String> = scores.iter().map(|score| format!("{score:.4}")).collect();
@@ -258,4 +321,10 @@ fn summarize(task: FinetuneTask, run: &RunDir, bert: &Bert, outcome: &Outcome) -
     }
     summary.add_end(run.path(), outcome);
     Ok(summary)
+}
+
+/// Scores that a run's summary tells of; the names of several evaluation sets stand before them.
+fn is_score(key: &str) -> bool {
+    let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
+    ["accuracy", "f1", "mcc", "pearson", "spearman", "exact_match", "exact", "best_exact", "best_f1"].contains(&name)
 }

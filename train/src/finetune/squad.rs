@@ -1,4 +1,4 @@
-//! SQuAD v1.1: spans of the context as answers.
+//! SQuAD v1.1 and v2.0: spans of the context as answers, or none.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cloze_formats::dataset::{Dataset, EXAMPLES};
+use cloze_formats::finetune::SquadVersion;
 use cloze_formats::stream::{Cursor, GlobalBatch, Sequences, SquadBatch, SquadGather, Stream, StreamConfig};
 use serde_json::{Map, Value, json};
 
-use super::{Begun, evaluation_due};
+use super::{Begun, DevSet, Evaluated, evaluation_due, measure};
 use crate::checkpoint::Position;
 use crate::error::{Error, Result};
-use crate::metrics::squad;
-use crate::metrics::squad::{AnswerConfig, Candidate, Example, NBest, Scores, Window, candidates, n_best};
+use crate::metrics::answers::{AnswerConfig, Candidate, NBest, Window, answer, answer_or_none, candidates};
+use crate::metrics::squad::{self, Example, Scores, ScoresV2};
 use crate::model::Bert;
 use crate::run::Signals;
 use crate::step::{QuestionAnsweringSums, question_answering_logits, question_answering_step};
@@ -25,6 +26,11 @@ use crate::trainer::{Measurement, Task};
 const EVALUATED_AT_ONCE: u64 = 256;
 
 pub(super) fn train(begun: Begun<'_>) -> Result<Summary> {
+    if begun.train.manifest().statistics.answered == 0 {
+        let message = "expected windows that hold an answer to learn from, found none; build the dataset from the train file, \
+                       with a max_seq_length that leaves room for answers";
+        return Err(Error::file(begun.train.dir(), message));
+    }
     let task = Squad {
         dev: begun.dev.clone(),
         out: begun.options.out.clone(),
@@ -36,7 +42,7 @@ pub(super) fn train(begun: Begun<'_>) -> Result<Summary> {
 }
 
 struct Squad {
-    dev: Option<Arc<Dataset>>,
+    dev: Vec<DevSet>,
     out: PathBuf,
     batch_tokens: u64,
     answers: AnswerConfig,
@@ -69,15 +75,12 @@ impl Task for Squad {
     }
 
     fn is_due(&self, position: &Position, total_steps: u64) -> bool {
-        self.dev.is_some() && evaluation_due(position, total_steps)
+        !self.dev.is_empty() && evaluation_due(position, total_steps)
     }
 
     fn measure(&mut self, bert: &Bert, signals: &Signals) -> Result<Option<Measurement>> {
-        let Some(dev) = &self.dev else { return Ok(None) };
-        let Some(evaluation) = evaluate(bert, dev, self.batch_tokens, &self.answers, signals)? else { return Ok(None) };
-        evaluation.write(&self.out)?;
-        let words = evaluation.words();
-        Ok(Some(Measurement { kind: "evaluation", fields: evaluation.scores(), words }))
+        let evaluate = |dev: &Arc<Dataset>| evaluate(bert, dev, self.batch_tokens, &self.answers, signals);
+        measure(&self.dev, &self.out, evaluate)
     }
 }
 
@@ -88,17 +91,32 @@ pub struct Evaluation {
     pub predictions: BTreeMap<String, String>,
     /// Question id -> best answers with their probabilities.
     pub n_best: BTreeMap<String, Vec<NBest>>,
+    /// v2.0: question id -> by how much "no answer" exceeds the best answer.
+    pub null_odds: BTreeMap<String, f64>,
     /// The official scores, where the dataset has gold answers.
-    pub gold: Option<Scores>,
+    pub gold: Option<Gold>,
+}
+
+/// Official scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Gold {
+    /// Of v1.1.
+    V1(Scores),
+    /// Of v2.0.
+    V2(ScoresV2),
 }
 
 impl Evaluation {
-    /// `exact_match` and `f1` in percent, with the number of questions; only that without gold answers.
+    /// The official scores under their official names, in percent, with the number of questions; only that without gold answers.
     pub fn scores(&self) -> Map<String, Value> {
         let mut scores = Map::from_iter([("num_examples".to_owned(), json!(self.predictions.len()))]);
-        if let Some(Scores { exact_match, f1 }) = self.gold {
-            scores.insert("exact_match".to_owned(), json!(exact_match));
-            scores.insert("f1".to_owned(), json!(f1));
+        match self.gold {
+            Some(Gold::V1(Scores { exact_match, f1 })) => {
+                scores.insert("exact_match".to_owned(), json!(exact_match));
+                scores.insert("f1".to_owned(), json!(f1));
+            }
+            Some(Gold::V2(gold)) => scores.extend(gold.fields()),
+            None => {}
         }
         scores
     }
@@ -106,17 +124,46 @@ impl Evaluation {
     /// The scores for people.
     pub fn words(&self) -> String {
         match self.gold {
-            Some(Scores { exact_match, f1 }) => format!("exact match {exact_match:.2} F1 {f1:.2}"),
+            Some(Gold::V1(Scores { exact_match, f1 })) => format!("exact match {exact_match:.2} F1 {f1:.2}"),
+            Some(Gold::V2(ScoresV2 { all, best_f1, .. })) => {
+                let (best, threshold) = (best_f1.score, best_f1.threshold);
+                format!("exact {:.2} F1 {:.2} (at best {best:.2}, at threshold {threshold:.2})", all.exact, all.f1)
+            }
             None => format!("{} predictions", self.predictions.len()),
         }
     }
 
-    /// Publishes predictions.json, nbest_predictions.json and eval.json in `dir`.
+    /// Publishes predictions.json, nbest_predictions.json, eval.json, and for v2.0 null_odds.json, in `dir`.
     pub fn write(&self, dir: &Path) -> Result<()> {
         write_json(&dir.join("predictions.json"), &self.predictions)?;
         write_json(&dir.join("nbest_predictions.json"), &self.n_best)?;
+        if !self.null_odds.is_empty() {
+            write_json(&dir.join("null_odds.json"), &self.null_odds)?;
+        }
         write_json(&dir.join("eval.json"), &self.scores())
     }
+}
+
+impl Evaluated for Evaluation {
+    fn scores(&self) -> Map<String, Value> {
+        self.scores()
+    }
+
+    fn words(&self) -> String {
+        self.words()
+    }
+
+    fn write(&self, dir: &Path) -> Result<()> {
+        self.write(dir)
+    }
+}
+
+/// What the windows of a question propose.
+#[derive(Default)]
+struct Proposals {
+    candidates: Vec<Candidate>,
+    /// What each window says for there being no answer.
+    nulls: Vec<Candidate>,
 }
 
 /// Answers every question of `dataset`; `None` if a signal came first.
@@ -139,7 +186,7 @@ pub fn evaluate(
         ..StreamConfig::default()
     };
     let stream = Stream::new(SquadGather(Arc::clone(dataset)), config);
-    let mut found: BTreeMap<&str, Vec<Candidate>> = BTreeMap::new();
+    let mut found: BTreeMap<&str, Proposals> = BTreeMap::new();
     let mut cursor = Cursor::default();
     while !stream.is_done(cursor) {
         let batch = stream.global_batch(cursor)?;
@@ -149,16 +196,18 @@ pub fn evaluate(
             }
             let logits = question_answering_logits(bert, sequences)?;
             for index in 0..sequences.num_sequences() {
-                let (id, proposed) = window_candidates(dataset, &by_id, sequences, index, &logits, answers)?;
-                found.entry(id).or_default().extend(proposed);
+                let (id, proposed, null) = window_candidates(dataset, &by_id, sequences, index, &logits, answers)?;
+                let proposals = found.entry(id).or_default();
+                proposals.candidates.extend(proposed);
+                proposals.nulls.push(null);
             }
         }
         cursor = batch.next;
     }
-    Ok(Some(finish(&examples, found, answers)))
+    Ok(Some(finish(SquadVersion::of(dataset.manifest()), &examples, found, answers)))
 }
 
-/// Candidates of window `index` of a micro-batch, and the question they answer.
+/// The question that window `index` of a micro-batch is of, the answers it proposes, and what it says for there being none.
 fn window_candidates<'e>(
     dataset: &Dataset,
     by_id: &BTreeMap<&'e str, &'e Example>,
@@ -166,13 +215,14 @@ fn window_candidates<'e>(
     index: usize,
     (start_logits, end_logits): &(Vec<f32>, Vec<f32>),
     answers: &AnswerConfig,
-) -> Result<(&'e str, Vec<Candidate>)> {
+) -> Result<(&'e str, Vec<Candidate>, Candidate)> {
     let row = dataset.squad_row(sequences.rows[index])?;
     let Some(&example) = by_id.get(row.example_id) else {
         let message = format!("expected question {:?} of the shards, found none; rebuild the dataset", row.example_id);
         return Err(Error::file(dataset.dir().join(EXAMPLES), message));
     };
-    let first = sequences.cu_seqlens[index] as usize + usize::from(row.segment_a_length);
+    let cls = sequences.cu_seqlens[index] as usize;
+    let first = cls + usize::from(row.segment_a_length);
     let context = first..first + row.context_starts.len();
     let window = Window {
         number: row.window,
@@ -182,19 +232,35 @@ fn window_candidates<'e>(
         start_logits: &start_logits[context.clone()],
         end_logits: &end_logits[context],
     };
-    Ok((example.id.as_str(), candidates(&example.context, &window, answers)))
+    let null = Candidate::none(row.window, start_logits[cls], end_logits[cls]);
+    Ok((example.id.as_str(), candidates(&example.context, &window, answers), null))
 }
 
-fn finish(examples: &[Example], mut found: BTreeMap<&str, Vec<Candidate>>, answers: &AnswerConfig) -> Evaluation {
+fn finish(
+    version: SquadVersion,
+    examples: &[Example],
+    mut found: BTreeMap<&str, Proposals>,
+    answers: &AnswerConfig,
+) -> Evaluation {
     let mut evaluation = Evaluation::default();
     for example in examples {
-        let best = n_best(found.remove(example.id.as_str()).unwrap_or_default(), answers);
-        evaluation.predictions.insert(example.id.clone(), best[0].text.clone());
-        evaluation.n_best.insert(example.id.clone(), best);
+        let Proposals { candidates, nulls } = found.remove(example.id.as_str()).unwrap_or_default();
+        let answered = match version {
+            SquadVersion::V1 => answer(candidates, answers),
+            SquadVersion::V2 => answer_or_none(candidates, nulls, answers),
+        };
+        evaluation.predictions.insert(example.id.clone(), answered.text);
+        evaluation.n_best.insert(example.id.clone(), answered.n_best);
+        evaluation.null_odds.extend(answered.null_odds.map(|odds| (example.id.clone(), odds)));
     }
-    if examples.iter().any(|example| !example.answers.is_empty()) {
-        evaluation.gold = Some(squad::evaluate(examples, &evaluation.predictions));
-    }
+    let has_answers = examples.iter().any(|example| !example.answers.is_empty());
+    evaluation.gold = match version {
+        SquadVersion::V1 if has_answers => Some(Gold::V1(squad::evaluate(examples, &evaluation.predictions))),
+        SquadVersion::V1 => None,
+        SquadVersion::V2 => {
+            Some(Gold::V2(squad::evaluate_v2(examples, &evaluation.predictions, &evaluation.null_odds)))
+        }
+    };
     evaluation
 }
 

@@ -1,10 +1,11 @@
-//! SQuAD v1.1: the official scores, and the way from logits to an answer's text.
+//! SQuAD's official scores, v1.1 and v2.0.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-/// The official evaluator's two numbers, in percent.
+/// The two numbers of v1.1's official evaluator, in percent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// Share of questions whose normalised answer equals a normalised gold answer.
@@ -20,7 +21,7 @@ pub struct Example {
     pub id: String,
     /// The paragraph the answer is cut from.
     pub context: String,
-    /// Gold answers; several in the development set.
+    /// Gold answers; several in the development set, none where the question is impossible.
     #[serde(default)]
     pub answers: Vec<Answer>,
 }
@@ -32,7 +33,7 @@ pub struct Answer {
     pub text: String,
 }
 
-/// Scores `predictions` (question id -> text). A question without a prediction scores 0; no questions score 0.
+/// v1.1's scores of `predictions` (question id -> text). A question without a prediction scores 0; no questions score 0.
 ///
 /// Source: evaluate-v1.1.py of the SQuAD authors.
 pub fn evaluate(examples: &[Example], predictions: &BTreeMap<String, String>) -> Scores {
@@ -47,6 +48,143 @@ pub fn evaluate(examples: &[Example], predictions: &BTreeMap<String, String>) ->
     // Divided last, as the evaluator does: a perfect score is then exactly 100.
     let percent = |sum: f64| 100.0 * sum / examples.len().max(1) as f64;
     Scores { exact_match: percent(exact_match), f1: percent(f1) }
+}
+
+/// What v2.0's official evaluator says, in percent; its key names in JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ScoresV2 {
+    /// Over all questions that have a prediction.
+    pub all: Part,
+    /// Over those with an answer; absent where there are none.
+    pub has_answer: Option<Part>,
+    /// Over those without.
+    pub no_answer: Option<Part>,
+    /// The best `exact` that a threshold on the null odds could reach.
+    pub best_exact: Best,
+    /// The best `f1` that a threshold on the null odds could reach.
+    pub best_f1: Best,
+}
+
+/// Scores over a part of the questions, in percent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Part {
+    /// Share of exact matches.
+    pub exact: f64,
+    /// Mean F1.
+    pub f1: f64,
+    /// Questions.
+    pub total: usize,
+}
+
+/// A score at its best threshold: questions whose null odds are higher count as unanswered.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Best {
+    /// In percent.
+    pub score: f64,
+    /// The threshold.
+    pub threshold: f64,
+}
+
+impl ScoresV2 {
+    /// Under the evaluator's names.
+    pub fn fields(&self) -> Map<String, Value> {
+        let mut fields = Map::new();
+        let parts = [("", Some(self.all)), ("HasAns_", self.has_answer), ("NoAns_", self.no_answer)];
+        for (prefix, part) in parts {
+            let Some(part) = part else { continue };
+            fields.insert(format!("{prefix}exact"), part.exact.into());
+            fields.insert(format!("{prefix}f1"), part.f1.into());
+            fields.insert(format!("{prefix}total"), part.total.into());
+        }
+        for (name, best) in [("best_exact", self.best_exact), ("best_f1", self.best_f1)] {
+            fields.insert(name.to_owned(), best.score.into());
+            fields.insert(format!("{name}_thresh"), best.threshold.into());
+        }
+        fields
+    }
+}
+
+/// One question's scores, 0 to 1.
+struct Raw<'a> {
+    id: &'a str,
+    has_answer: bool,
+    is_answered: bool,
+    exact: f64,
+    f1: f64,
+}
+
+/// v2.0's scores of `predictions` (question id -> text, empty for "no answer"), with `null_odds` (question id -> how much more the
+/// model believes that there is no answer) for the best thresholds. Questions without a prediction are left out.
+///
+/// Source: evaluate-v2.0.py of the SQuAD authors, called with `--na-prob-file` and its default threshold of 1 on probabilities, which
+/// is no threshold: predictions are taken as they are.
+pub fn evaluate_v2(
+    examples: &[Example],
+    predictions: &BTreeMap<String, String>,
+    null_odds: &BTreeMap<String, f64>,
+) -> ScoresV2 {
+    let raw: Vec<Raw<'_>> = examples
+        .iter()
+        .filter_map(|example| predictions.get(&example.id).map(|prediction| raw(example, prediction)))
+        .collect();
+    let part = |wanted: &dyn Fn(&&Raw<'_>) -> bool| {
+        let (mut part, mut sums) = (Part::default(), (0.0, 0.0));
+        for raw in raw.iter().filter(wanted) {
+            sums = (sums.0 + raw.exact, sums.1 + raw.f1);
+            part.total += 1;
+        }
+        let percent = |sum: f64| 100.0 * sum / part.total.max(1) as f64;
+        Part { exact: percent(sums.0), f1: percent(sums.1), ..part }
+    };
+    let some = |part: Part| (part.total > 0).then_some(part);
+    ScoresV2 {
+        all: part(&|_| true),
+        has_answer: some(part(&|raw| raw.has_answer)),
+        no_answer: some(part(&|raw| !raw.has_answer)),
+        best_exact: best_threshold(&raw, null_odds, |raw| raw.exact),
+        best_f1: best_threshold(&raw, null_odds, |raw| raw.f1),
+    }
+}
+
+fn raw<'a>(example: &'a Example, prediction: &str) -> Raw<'a> {
+    let mut golds: Vec<&str> = example.answers.iter().map(|answer| answer.text.as_str()).collect();
+    golds.retain(|gold| !normalize(gold).is_empty());
+    if golds.is_empty() {
+        golds.push("");
+    }
+    Raw {
+        id: &example.id,
+        has_answer: !example.answers.is_empty(),
+        is_answered: !prediction.is_empty(),
+        exact: golds.iter().map(|gold| f64::from(exact(prediction, gold))).fold(0.0, f64::max),
+        f1: golds.iter().map(|gold| token_f1_or_both_empty(prediction, gold)).fold(0.0, f64::max),
+    }
+}
+
+/// v2.0's F1: nothing against nothing is right.
+fn token_f1_or_both_empty(prediction: &str, gold: &str) -> f64 {
+    if normalize(prediction).is_empty() && normalize(gold).is_empty() { 1.0 } else { token_f1(prediction, gold) }
+}
+
+/// Goes up through the null odds, from "nothing is answered" on, and remembers where the sum of scores was highest.
+fn best_threshold(raw: &[Raw<'_>], null_odds: &BTreeMap<String, f64>, score: impl Fn(&Raw<'_>) -> f64) -> Best {
+    let mut by_odds: Vec<(f64, &Raw<'_>)> =
+        raw.iter().filter_map(|raw| null_odds.get(raw.id).map(|&odds| (odds, raw))).collect();
+    // The evaluator's order of equal odds is that of the file of odds, which we write sorted by id.
+    by_odds.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.id.cmp(b.1.id)));
+    let mut current = raw.iter().filter(|raw| !raw.has_answer).count() as f64;
+    let (mut best, mut threshold) = (current, 0.0);
+    for (odds, raw) in by_odds {
+        current += match (raw.has_answer, raw.is_answered) {
+            (true, _) => score(raw),
+            (false, true) => -1.0,
+            (false, false) => 0.0,
+        };
+        if current > best {
+            (best, threshold) = (current, odds);
+        }
+    }
+    Best { score: 100.0 * best / raw.len().max(1) as f64, threshold }
 }
 
 /// Lower case, without ASCII punctuation, without the words a, an and the, white space collapsed.
@@ -105,136 +243,6 @@ pub fn token_f1(prediction: &str, gold: &str) -> f64 {
     2.0 * precision * recall / (precision + recall)
 }
 
-/// How answers are searched; BERT's knobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AnswerConfig {
-    /// Starts and ends tried per window, and answers kept per question. Default 20.
-    pub n_best_size: usize,
-    /// Longest answer, in tokens. Default 30.
-    pub max_answer_length: usize,
-}
-
-impl Default for AnswerConfig {
-    fn default() -> Self {
-        Self { n_best_size: 20, max_answer_length: 30 }
-    }
-}
-
-/// One window of a question with what the model said about it. All slices run over the window's context tokens, `[C]`.
-#[derive(Clone, Copy, Debug)]
-pub struct Window<'a> {
-    /// Which window of its example, counted from 0.
-    pub number: u16,
-    /// First character (Unicode scalar) of each token in the context.
-    pub context_starts: &'a [u32],
-    /// One past the last character of each token.
-    pub context_ends: &'a [u32],
-    /// 1 where this window gives the token more context than any other window.
-    pub max_context: &'a [u8],
-    /// Logit that the answer starts here.
-    pub start_logits: &'a [f32],
-    /// Logit that the answer ends here.
-    pub end_logits: &'a [f32],
-}
-
-/// An answer that a window proposes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Candidate {
-    window: u16,
-    text: String,
-    start_logit: f32,
-    end_logit: f32,
-}
-
-impl Candidate {
-    fn score(&self) -> f32 {
-        self.start_logit + self.end_logit
-    }
-}
-
-/// One entry of nbest_predictions.json.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct NBest {
-    /// The answer, cut from the context; empty when no span was valid.
-    pub text: String,
-    /// Softmax of the score over the n-best list.
-    pub probability: f64,
-    /// Logit of its start.
-    pub start_logit: f32,
-    /// Logit of its end.
-    pub end_logit: f32,
-}
-
-/// The best answers of one window, at most `n_best_size`, no text twice, best first.
-///
-/// Starts and ends are the `n_best_size` highest within the context; a start counts only in the window where its token
-/// has maximal context. Source: `get_answers` of NVIDIA's run_squad.py, which picks the highest of the whole window and
-/// then drops those outside the context; ranking within the context finds every span that does, and sometimes a better.
-pub fn candidates(context: &str, window: &Window<'_>, config: &AnswerConfig) -> Vec<Candidate> {
-    let byte_offsets = byte_offsets(context);
-    let starts = highest(window.start_logits, config.n_best_size, |token| window.max_context[token] != 0);
-    let ends = highest(window.end_logits, config.n_best_size, |_| true);
-    let mut spans: Vec<(usize, usize)> = starts
-        .iter()
-        .flat_map(|&start| ends.iter().map(move |&end| (start, end)))
-        .filter(|&(start, end)| end >= start && end - start < config.max_answer_length)
-        .collect();
-    let score = |&(start, end): &(usize, usize)| window.start_logits[start] + window.end_logits[end];
-    spans.sort_by(|a, b| score(b).total_cmp(&score(a)).then(a.cmp(b)));
-    let found = spans.into_iter().map(|(start, end)| Candidate {
-        window: window.number,
-        text: slice(context, &byte_offsets, window.context_starts[start], window.context_ends[end]).to_owned(),
-        start_logit: window.start_logits[start],
-        end_logit: window.end_logits[end],
-    });
-    first_of_each_text(found, config.n_best_size)
-}
-
-/// The n-best list of a question from the candidates of all its windows, best first, never empty.
-pub fn n_best(mut candidates: Vec<Candidate>, config: &AnswerConfig) -> Vec<NBest> {
-    candidates.sort_by(|a, b| b.score().total_cmp(&a.score()).then(a.window.cmp(&b.window)));
-    let mut best = first_of_each_text(candidates.into_iter(), config.n_best_size);
-    if best.is_empty() {
-        best.push(Candidate { window: 0, text: String::new(), start_logit: 0.0, end_logit: 0.0 });
-    }
-    let highest = f64::from(best[0].score());
-    let exponentials: Vec<f64> = best.iter().map(|answer| (f64::from(answer.score()) - highest).exp()).collect();
-    let total: f64 = exponentials.iter().sum();
-    best.into_iter()
-        .zip(exponentials)
-        .map(|(Candidate { text, start_logit, end_logit, .. }, exponential)| NBest {
-            text,
-            probability: exponential / total,
-            start_logit,
-            end_logit,
-        })
-        .collect()
-}
-
-fn first_of_each_text(candidates: impl Iterator<Item = Candidate>, limit: usize) -> Vec<Candidate> {
-    let mut seen = HashSet::new();
-    candidates.filter(|candidate| seen.insert(candidate.text.clone())).take(limit).collect()
-}
-
-/// Indices of the `limit` highest of `logits` that `allowed` lets pass, highest first, ties in order.
-fn highest(logits: &[f32], limit: usize, allowed: impl Fn(usize) -> bool) -> Vec<usize> {
-    let mut indices: Vec<usize> = (0..logits.len()).filter(|&index| allowed(index)).collect();
-    indices.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
-    indices.truncate(limit);
-    indices
-}
-
-/// Byte offset of every character and of the end.
-fn byte_offsets(text: &str) -> Vec<usize> {
-    text.char_indices().map(|(offset, _)| offset).chain([text.len()]).collect()
-}
-
-fn slice<'a>(text: &'a str, byte_offsets: &[usize], start: u32, end: u32) -> &'a str {
-    let byte = |character: u32| byte_offsets.get(character as usize).copied().unwrap_or(text.len());
-    text.get(byte(start)..byte(end)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,49 +280,27 @@ mod tests {
         assert_eq!(evaluate(&examples, &BTreeMap::new()), Scores::default());
     }
 
-    fn window<'a>(start_logits: &'a [f32], end_logits: &'a [f32], max_context: &'a [u8]) -> Window<'a> {
-        // "Ünder die Brücke": three words, characters 0..5, 6..9, 10..16
-        Window {
-            number: 0,
-            context_starts: &[0, 6, 10],
-            context_ends: &[5, 9, 16],
-            max_context,
-            start_logits,
-            end_logits,
+    /// Questions, answers and scores by make_metrics.py.
+    #[derive(Deserialize)]
+    struct Golden {
+        examples: Vec<Example>,
+        predictions: BTreeMap<String, String>,
+        null_odds: BTreeMap<String, f64>,
+        scores: BTreeMap<String, f64>,
+    }
+
+    #[test]
+    fn version_2_s_scores_are_those_of_the_evaluator_written_anew() {
+        let golden: serde_json::Value = serde_json::from_str(include_str!("../../golden/metrics.json")).unwrap();
+        let cases: Vec<Golden> = serde_json::from_value(golden["squad_v2"].clone()).unwrap();
+        assert_eq!(cases.len(), 5);
+        for case in cases {
+            let scores = evaluate_v2(&case.examples, &case.predictions, &case.null_odds).fields();
+            assert_eq!(scores.keys().collect::<Vec<_>>(), case.scores.keys().collect::<Vec<_>>());
+            for (name, expected) in case.scores {
+                let found = scores[&name].as_f64().unwrap();
+                assert!((found - expected).abs() < 1e-9, "{name}: {found}, expected {expected}");
+            }
         }
-    }
-
-    #[test]
-    fn answers_are_cut_from_the_original_characters() {
-        let window = window(&[0.0, 1.0, 5.0], &[0.0, 1.0, 5.0], &[1, 1, 1]);
-        let best = n_best(
-            candidates("Ünder die Brücke", &window, &AnswerConfig::default()),
-            &AnswerConfig { n_best_size: 2, ..AnswerConfig::default() },
-        );
-        assert_eq!(best.iter().map(|answer| answer.text.as_str()).collect::<Vec<_>>(), ["Brücke", "die Brücke"]);
-        // scores 10 and 6: 1 / (1 + e^-4)
-        assert!((best[0].probability - 1.0 / (1.0 + (-4.0f64).exp())).abs() < 1e-12);
-    }
-
-    #[test]
-    fn a_start_without_maximal_context_is_no_start() {
-        let window = window(&[0.0, 1.0, 5.0], &[0.0, 1.0, 5.0], &[1, 1, 0]);
-        let best = n_best(candidates("Ünder die Brücke", &window, &AnswerConfig::default()), &AnswerConfig::default());
-        assert_eq!(best[0].text, "die Brücke");
-    }
-
-    #[test]
-    fn no_answer_is_longer_than_max_answer_length_or_ends_before_it_starts() {
-        let config = AnswerConfig { max_answer_length: 1, ..AnswerConfig::default() };
-        let window = window(&[9.0, 0.0, 8.0], &[0.0, 9.0, 0.0], &[1, 1, 1]);
-        let texts: Vec<String> =
-            n_best(candidates("Ünder die Brücke", &window, &config), &config).into_iter().map(|a| a.text).collect();
-        assert_eq!(texts, ["Ünder", "die", "Brücke"]);
-    }
-
-    #[test]
-    fn without_a_valid_span_the_answer_is_empty() {
-        let best = n_best(Vec::new(), &AnswerConfig::default());
-        assert_eq!((best.len(), best[0].text.as_str(), best[0].probability), (1, "", 1.0));
     }
 }

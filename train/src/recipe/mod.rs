@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
-use crate::metrics::squad::AnswerConfig;
+use crate::metrics::answers::AnswerConfig;
 
 pub use resume::check_resume;
 pub use sections::{
@@ -98,7 +98,12 @@ pub fn validate_evaluation(run: &RunSection, batch_tokens: u64, answers: &Answer
 
 fn validate_answers(answers: &AnswerConfig) -> Result<()> {
     at_least_1("squad.n_best_size", answers.n_best_size as u64)?;
-    at_least_1("squad.max_answer_length", answers.max_answer_length as u64)
+    at_least_1("squad.max_answer_length", answers.max_answer_length as u64)?;
+    let threshold = answers.null_score_diff_threshold;
+    if threshold.is_finite() {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("squad.null_score_diff_threshold: expected a finite number, found {threshold}")))
 }
 
 impl RunSection {

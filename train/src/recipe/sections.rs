@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::squad::AnswerConfig;
+use crate::metrics::answers::AnswerConfig;
 
 /// Settings of the run itself; none of them changes the weights, except the seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use cloze_formats::stream::{Cursor, GlobalBatch, GlueBatch, PretrainBatch, Sequences, SquadBatch};
+use cloze_formats::stream::{Cursor, GlobalBatch, GlueBatch, Labels, PretrainBatch, Sequences, SquadBatch};
 use cloze_train::interop::safetensors::read_tensors;
 use cloze_train::model::config::{Activation, BertConfig};
 use cloze_train::model::{Bert, Head};
@@ -76,7 +76,10 @@ pub fn pretrain_batch(golden: &HashMap<String, Tensor>, first: usize, last: usiz
 }
 
 pub fn glue_batch(golden: &HashMap<String, Tensor>, first: usize, last: usize) -> GlueBatch {
-    GlueBatch { sequences: sequences(golden, first, last), labels: Some(ints(golden, "labels")[first..last].to_vec()) }
+    GlueBatch {
+        sequences: sequences(golden, first, last),
+        labels: Some(Labels::Classes(ints(golden, "labels")[first..last].to_vec())),
+    }
 }
 
 pub fn squad_batch(golden: &HashMap<String, Tensor>, first: usize, last: usize) -> SquadBatch {

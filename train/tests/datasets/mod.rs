@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 use cloze_formats::dataset::{DatasetSpec, DatasetWriter, EXAMPLES};
 use cloze_formats::manifest::{Kind, VocabularyInfo};
 use cloze_formats::rng::{KeyedRng, Purpose};
-use cloze_formats::row::{GlueRow, PretrainRow, Row, SquadRow};
-use cloze_formats::schema::Layout;
+use cloze_formats::row::{GlueRow, Label, PretrainRow, Row, SquadRow};
+use cloze_formats::schema::{LabelType, Layout};
 use cloze_formats::vocabulary::Vocabulary;
 
 /// Tokens of the test vocabulary: five special ones, then words `w5`, `w6`, ...
@@ -35,17 +35,39 @@ fn write(
     write_shards(dir, kind, vocabulary, examples, &[&push]);
 }
 
+/// A dataset whose configuration describes its task.
+fn write_task(
+    dir: &Path,
+    layout: Layout,
+    configuration: serde_json::Value,
+    examples: Option<String>,
+    push: impl Fn(&mut dyn FnMut(Row<'_>)),
+) {
+    write_all(dir, layout, configuration, &vocabulary(""), examples, &[&push]);
+}
+
 /// Pushes the rows of a shard.
 type PushRows<'a> = dyn Fn(&mut dyn FnMut(Row<'_>)) + 'a;
 
 fn write_shards(dir: &Path, kind: Kind, vocabulary: &Vocabulary, examples: Option<String>, shards: &[&PushRows<'_>]) {
     let layout = Layout::new(kind, vocabulary.len(), kind == Kind::Glue);
+    write_all(dir, layout, serde_json::json!({"max_predictions_per_seq": 3}), vocabulary, examples, shards);
+}
+
+fn write_all(
+    dir: &Path,
+    layout: Layout,
+    configuration: serde_json::Value,
+    vocabulary: &Vocabulary,
+    examples: Option<String>,
+    shards: &[&PushRows<'_>],
+) {
     let spec = DatasetSpec {
         writer: "test".to_owned(),
-        kind,
+        kind: layout.kind(),
         layout,
         vocabulary: VocabularyInfo::new(vocabulary, false),
-        configuration: serde_json::json!({"max_predictions_per_seq": 3}),
+        configuration,
         inputs: serde_json::Value::Null,
     };
     let mut writer = DatasetWriter::create(dir, spec, vocabulary).unwrap();
@@ -108,7 +130,98 @@ pub fn glue(dir: &Path, num_examples: u64, salt: &str) {
             }
             ids.push(SEP);
             let segment_a_length = ids.len() as u16;
-            push(Row::Glue(GlueRow { input_ids: (&ids).into(), segment_a_length, label: Some(label.into()), row_id }));
+            push(Row::Glue(GlueRow {
+                input_ids: (&ids).into(),
+                segment_a_length,
+                label: Some(Label::Class(label.into())),
+                row_id,
+            }));
+        }
+    });
+}
+
+/// Sentences whose score is how often they hold word 5.
+pub fn scores(dir: &Path, num_examples: u64) {
+    let layout = Layout::glue(NUM_TOKENS as usize, Some(LabelType::Score));
+    let task = serde_json::json!({"task": "sts-b", "split": "dev", "metrics": ["pearson", "spearman"]});
+    write_task(dir, layout, task, None, |push| {
+        for row_id in 0..num_examples {
+            let mut rng = KeyedRng::new(4, Purpose::Plan, row_id, 0);
+            let count = rng.below(5) as usize;
+            let mut ids = vec![CLS];
+            ids.extend((0..6).map(|word| if word < count { 5 } else { 6 + rng.below(50) as u32 }));
+            ids.push(SEP);
+            let label = Some(Label::Score(count as f32));
+            push(Row::Glue(GlueRow { input_ids: (&ids).into(), segment_a_length: ids.len() as u16, label, row_id }));
+        }
+    });
+}
+
+/// What the labels of [`pairs`] are called in submissions.
+pub const PAIR_LABELS: [&str; 3] = ["contradiction", "entailment", "neutral"];
+
+/// Pairs whose class is the word of segment B: 5, 6 or 7; with labels or as a test set that GLUE's server scores.
+pub fn pairs(dir: &Path, num_examples: u64, seed: u64, with_labels: bool) {
+    let layout = Layout::glue(NUM_TOKENS as usize, with_labels.then_some(LabelType::Class));
+    let mut task = serde_json::json!({"task": "mnli", "labels": PAIR_LABELS, "label_names": PAIR_LABELS,
+                                      "metrics": ["accuracy"]});
+    if !with_labels {
+        task["submission"] = "MNLI-m.tsv".into();
+    }
+    write_task(dir, layout, task, None, |push| {
+        for row_id in 0..num_examples {
+            let mut rng = KeyedRng::new(seed, Purpose::Plan, row_id, 0);
+            let class = rng.below(3) as u32;
+            let mut ids = vec![CLS];
+            ids.extend((0..3).map(|_| 10 + rng.below(50) as u32));
+            ids.extend([SEP, 5 + class, SEP]);
+            let label = with_labels.then_some(Label::Class(class as i32));
+            push(Row::Glue(GlueRow { input_ids: (&ids).into(), segment_a_length: 5, label, row_id }));
+        }
+    });
+}
+
+/// Questions `w7` as in [`squad`], in SQuAD v2.0: every second context has no word 5 and the question no answer.
+pub fn squad_v2(dir: &Path, num_examples: u64, has_answers: bool) {
+    let contexts: Vec<(bool, Vec<u32>)> = (0..num_examples)
+        .map(|example| {
+            let mut rng = KeyedRng::new(5, Purpose::Plan, example, 0);
+            let mut words: Vec<u32> = (0..6).map(|_| 10 + rng.below(30) as u32).collect();
+            let is_possible = has_answers && rng.coin();
+            words[rng.below(6) as usize] = if is_possible { 5 } else { 9 };
+            (is_possible, words)
+        })
+        .collect();
+    let line = |(index, (is_possible, words)): (usize, &(bool, Vec<u32>))| {
+        let line = example_line(index, words);
+        let mut example: serde_json::Value = serde_json::from_str(&line).unwrap();
+        if !is_possible {
+            example["answers"] = serde_json::json!([]);
+            example["is_impossible"] = true.into();
+        }
+        format!("{example}\n")
+    };
+    let examples: String = contexts.iter().enumerate().map(line).collect();
+    let layout = Layout::new(Kind::Squad, NUM_TOKENS as usize, false);
+    write_task(dir, layout, serde_json::json!({"version": "2.0"}), Some(examples), |push| {
+        for (index, (is_possible, words)) in contexts.iter().enumerate() {
+            let mut ids = vec![CLS, 7, SEP];
+            ids.extend(words);
+            ids.push(SEP);
+            let answer = words.iter().position(|&word| word == 5).map_or(0, |place| 3 + place as u16);
+            let (starts, ends) = offsets(words);
+            push(Row::Squad(SquadRow {
+                input_ids: (&ids).into(),
+                segment_a_length: 3,
+                start_position: answer,
+                end_position: answer,
+                is_impossible: !is_possible,
+                example_id: &format!("q{index}"),
+                window: 0,
+                context_starts: &starts,
+                context_ends: &ends,
+                max_context: &[1; 6],
+            }));
         }
     });
 }
