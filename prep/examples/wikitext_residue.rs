@@ -13,8 +13,8 @@ use cloze_prep::sources::{RawDocument, SourceKind, documents, expand};
 
 /// Strings that are markup wherever they stand.
 const MARKS: [&str; 22] = [
-    "{{", "}}", "[[", "]]", "{|", "|}", "|", "<ref", "<!--", "-->", "==", "''", "http://", "https://", "[]", "( )", "()",
-    "(,", "(;", " )", " ,", "  ",
+    "{{", "}}", "[[", "]]", "{|", "|}", "|", "<ref", "<!--", "-->", "==", "''", "http://", "https://", "[]", "( )",
+    "()", "(,", "(;", " )", " ,", "  ",
 ];
 /// Prefixes of links that should have gone with them.
 const PREFIXES: [&str; 5] = ["File:", "Image:", "Category:", "Datei:", "Fichier:"];
@@ -70,8 +70,7 @@ struct Counts {
 
 impl Counts {
     fn new() -> Self {
-        let names: Vec<_> =
-            MARKS.into_iter().chain(PREFIXES).chain(PATTERNS.iter().map(|(name, _)| *name)).collect();
+        let names: Vec<_> = MARKS.into_iter().chain(PREFIXES).chain(PATTERNS.iter().map(|(name, _)| *name)).collect();
         Self { found: vec![0; names.len()], names, ..Self::default() }
     }
 
@@ -132,7 +131,10 @@ fn main() -> anyhow::Result<()> {
     }
     let rate = (bytes * repeat) as f64 / spent.as_secs_f64() / 1e6;
     let Counts { names, found, characters, paragraphs } = counts;
-    writeln!(out, "{num_pages} pages, {paragraphs} paragraphs, {characters} characters from {bytes} bytes of wikitext")?;
+    writeln!(
+        out,
+        "{num_pages} pages, {paragraphs} paragraphs, {characters} characters from {bytes} bytes of wikitext"
+    )?;
     writeln!(out, "{rate:.0} MB/s of wikitext (CPU time, one core)")?;
     for (name, found) in names.iter().zip(&found) {
         let name = name.replace(' ', "␣");

@@ -9,7 +9,8 @@ and compares their words page by page:
     recall      share of wikiextractor's words that Cloze has too (as multisets)
     precision   share of Cloze's words that wikiextractor has too; the rest is what wikiextractor loses
 
-and counts markup left in either. `--lost N` prints the N lines of wikiextractor of which Cloze has least, `--words`
+and counts markup left in either. Left out of the comparison are the section headings that wikiextractor keeps as
+sentences (Cloze leaves them out: they are no sentences) and its numbered stand-ins for formulas. `--lost N` prints the N lines of wikiextractor of which Cloze has least, `--words`
 the words it has and we lack, by page. Exits 1 if the recall over all pages is below --least-recall.
 
 Nothing here shares code with Cloze.
@@ -18,6 +19,7 @@ Nothing here shares code with Cloze.
 import argparse
 import bz2
 import collections
+import html
 import json
 import os
 import pathlib
@@ -85,6 +87,14 @@ def words(text):
     return re.findall(r"\w+", text.lower())
 
 
+def without_headings(text, wikitext):
+    """wikiextractor's text without the headings it keeps as sentences, its numbered formulas and its HTML escapes."""
+    found = re.findall(r"^(=+)(.+?)\1\s*$", wikitext, re.M)
+    headings = {" ".join(words(re.sub(r"<.*?>|\{\{.*?\}\}|\[\[[^]|]*\|", " ", html.unescape(title)))) for _, title in found}
+    lines = (line for line in html.unescape(text).split("\n") if " ".join(words(line)) not in headings)
+    return re.sub(r"\b(formula|codice)_\d+", "", "\n".join(lines))
+
+
 def lost_lines(title, theirs, ours):
     """Lines of wikiextractor with the share of their words that Cloze has on the same page, least first."""
     have = collections.Counter(words(ours))
@@ -125,6 +135,9 @@ def main():
     if not theirs:
         sys.exit("wikiextractor extracted nothing")
 
+    raw, sources = theirs, dict(titled)
+    theirs = {title: without_headings(text, sources[title]) for title, text in raw.items() if title in sources}
+
     print(f"{'page':<44}{'cloze':>9}{'peer':>9}{'recall':>9}{'precision':>11}   words of cloze and of wikiextractor")
     total, lost = collections.Counter(), []
     for title in (title for title, _ in titled if title in theirs):
@@ -141,7 +154,7 @@ def main():
     recall = total["common"] / max(1, total["theirs"])
     print(f"{'all pages':<44}{total['ours']:>9}{total['theirs']:>9}{recall:>9.4f}{total['common'] / max(1, total['ours']):>11.4f}")
     both = [title for title in ours if title in theirs]
-    print_residues([ours[t] for t in both], [theirs[t] for t in both])
+    print_residues([ours[t] for t in both], [raw[t] for t in both])
     size = sum(len(text.encode()) for _, text in titled) / 1e6
     print(f"\n{size:.2f} MB of wikitext; CPU seconds with start and reading: cloze {our_seconds:.2f}, wikiextractor {their_seconds:.2f}")
     for share, title, line in sorted(lost, key=lambda found: found[0])[: args.lost]:
