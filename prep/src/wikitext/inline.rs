@@ -10,12 +10,16 @@ const MAX_TARGET_BYTES: usize = 120;
 const MAX_NAME_BYTES: usize = 60;
 /// Longest entity, in bytes.
 const MAX_ENTITY_BYTES: usize = 34;
+/// How far before an unknown value its bracket may open, in bytes.
+const MAX_BRACKET_BYTES: usize = 400;
+/// Longest `__WORD__`, in characters.
+const MAX_MAGIC_WORD: usize = 40;
 /// Beginnings of addresses.
 const SCHEMES: [&str; 7] = ["http://", "https://", "ftp://", "mailto:", "//", "irc://", "news:"];
 
 /// Appends the words of one line to a paragraph, with a space between lines.
 pub(super) fn append(out: &mut String, line: &str) {
-    let mut cleaner = Cleaner { line, out, space: true, bracket: Bracket::default() };
+    let mut cleaner = Cleaner { line, out, space: true, hole: None, bracket: Bracket::default() };
     let apostrophe = lone_apostrophe(line);
     let mut at = 0;
     while at < line.len() {
@@ -28,6 +32,8 @@ struct Cleaner<'l> {
     out: &'l mut String,
     /// A space is due before the next character.
     space: bool,
+    /// Where in `out` an unknown value should be.
+    hole: Option<usize>,
     bracket: Bracket,
 }
 
@@ -66,6 +72,16 @@ impl Cleaner<'_> {
             }
             marker::LINK => left_over_link(rest),
             marker::BRACES => left_over_braces(rest, at == 0),
+            marker::HOLE => {
+                self.hole = Some(self.out.len());
+                1
+            }
+            marker::FORMULA => 1,
+            marker::VARIANT => {
+                self.put('-');
+                self.put('{');
+                1
+            }
             marker::LINK_PIPE | marker::BRACES_PIPE => {
                 self.space = true;
                 1
@@ -166,9 +182,14 @@ impl Cleaner<'_> {
 
     /// `__NOTOC__` and the like.
     fn magic_word(&mut self, rest: &str) -> usize {
-        let letters = rest[2..].bytes().take(30).take_while(u8::is_ascii_uppercase).count();
-        if letters >= 3 && rest[2 + letters..].starts_with("__") {
-            return letters + 4;
+        let name = rest[2..]
+            .char_indices()
+            .take(MAX_MAGIC_WORD)
+            .find(|(at, c)| rest[2 + at..].starts_with("__") || !(c.is_alphabetic() && !c.is_lowercase() || *c == '_'));
+        if let Some((length, '_')) = name
+            && rest[2..2 + length].chars().nth(2).is_some()
+        {
+            return length + 4;
         }
         self.put('_');
         1
@@ -180,13 +201,18 @@ impl Cleaner<'_> {
             self.space = true;
             return;
         }
+        if is_invisible(c) {
+            return;
+        }
         match c {
-            ')' | ']' if self.closes_nothing(c) => return,
+            ')' if self.closes_unknown() => return,
+            ')' | ']' | '）' if self.closes_nothing(c) => return,
             ',' | ';' if self.out.trim_end().ends_with(['(', ',', ';']) => return,
-            ':' if self.out.ends_with('(') => return,
+            '，' | '；' | '、' if self.out.ends_with(['（', '，', '；', '、']) => return,
+            ':' | '：' if self.out.ends_with(['(', '（']) => return,
             _ => {}
         }
-        let fits = matches!(c, ',' | ')') || self.out.ends_with('(');
+        let fits = matches!(c, ',' | ')') || self.out.ends_with(['(', '（']);
         if self.space && !fits && !self.out.is_empty() {
             self.out.push(' ');
         }
@@ -194,12 +220,29 @@ impl Cleaner<'_> {
         self.out.push(c);
     }
 
+    /// Takes away the brackets that close here, if what they say has an unknown value in it.
+    fn closes_unknown(&mut self) -> bool {
+        let Some(hole) = self.hole.take().filter(|hole| *hole <= self.out.len()) else { return false };
+        let from = hole.saturating_sub(MAX_BRACKET_BYTES);
+        let near = &self.out.as_bytes()[from..hole];
+        let open = near.iter().rposition(|b| matches!(b, b'(' | b')')).filter(|at| near[*at] == b'(');
+        let Some(open) = open.map(|at| from + at) else { return false };
+        let before = self.out[..open].trim_end().len();
+        self.space |= before < open;
+        self.out.truncate(before);
+        true
+    }
+
     /// Takes away what is left of `(IPA; )`: separators before the bracket, and the pair if nothing is in it.
     fn closes_nothing(&mut self, c: char) -> bool {
-        let open = if c == ')' { '(' } else { '[' };
-        let kept = self.out.trim_end_matches([',', ';', ':', ' ']);
+        let open = match c {
+            ')' => '(',
+            '）' => '（',
+            _ => '[',
+        };
+        let kept = self.out.trim_end_matches([',', ';', ':', ' ', '，', '；', '、', '：']);
         let Some(start) = start_of_empty(kept, open) else {
-            if c == ')' {
+            if c != ']' {
                 self.out.truncate(kept.len());
             }
             return false;
@@ -211,16 +254,30 @@ impl Cleaner<'_> {
     }
 }
 
+/// Marks of hyphenation and direction, which end up in the middle of words. Joiners stay: some scripts need them.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Words in brackets that say nothing when what they introduce was dropped.
+#[rustfmt::skip]
+const INTRODUCTIONS: [&str; 36] = [
+    "", "/", "or", "and", "also", "UK", "US", "listen", "pronounced", "pronunciation", "IPA", "AmE", "BrE", "in", "English", "Aussprache",
+    "gesprochen", "sprich", "ausgesprochen", "oder", "prononcé", "prononciation", "pronunciado", "pronunciación", "pron.", "API", "AFI",
+    "pronuncia", "pronúncia", "uitspraak", "wymowa", "МФА", "發音", "发音", "発音", "lang",
+];
+
 /// Where the bracket opens, if since then nothing came but words that introduced what was dropped.
 fn start_of_empty(kept: &str, open: char) -> Option<usize> {
     if kept.ends_with(open) {
-        return Some(kept.len() - 1);
+        return Some(kept.len() - open.len_utf8());
+    }
+    if !open.is_ascii() {
+        return None;
     }
     let from = kept.len().saturating_sub(32);
     let start = kept.as_bytes()[from..].iter().rposition(|b| *b == open as u8)? + from;
-    let empty =
-        |word: &str| matches!(word, "or" | "and" | "also" | "UK" | "US" | "listen" | "pronounced" | "IPA" | "/" | "");
-    kept[start + 1..].split([' ', ':', ',', ';']).all(empty).then_some(start)
+    kept[start + 1..].split([' ', ':', ',', ';']).all(|word| INTRODUCTIONS.contains(&word)).then_some(start)
 }
 
 /// Of a line with an odd number of bold and of italic marks, the `'''` that MediaWiki reads as an apostrophe and italics.

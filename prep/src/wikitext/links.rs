@@ -70,7 +70,7 @@ fn pipe_trick(target: &str) -> &str {
     page.split_once(", ").map_or(page, |(page, _)| page).trim()
 }
 
-fn is_language(prefix: &str) -> bool {
+pub(super) fn is_language(prefix: &str) -> bool {
     let short = (2..=3).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_lowercase());
     short || LONG_LANGUAGE_CODES.contains(&prefix)
 }

@@ -16,11 +16,15 @@
 mod blocks;
 mod inline;
 mod links;
+mod math;
 mod page;
 mod preprocess;
+mod scripts;
+mod sections;
+mod tables;
 mod tags;
 mod templates;
-mod units;
+mod variants;
 
 use std::collections::HashMap;
 
@@ -45,6 +49,7 @@ enum Namespace {
 #[derive(Clone, Debug)]
 pub struct Site {
     names: HashMap<String, Namespace>,
+    english: bool,
 }
 
 impl Default for Site {
@@ -59,7 +64,10 @@ impl Site {
     /// The English names and the usual ones of large wikis are always known.
     pub fn new<'n>(namespaces: impl IntoIterator<Item = (&'n str, i64)>) -> Self {
         let mut names = HashMap::new();
+        let mut english = true;
         for (name, number) in namespaces.into_iter().filter(|(name, _)| !name.is_empty()) {
+            // The talk pages of every other wiki have a name of its language.
+            english &= number != 1 || name == "Talk";
             let namespace = match number {
                 -2 | 6 => Namespace::File,
                 14 => Namespace::Category,
@@ -70,7 +78,12 @@ impl Site {
         for (list, namespace) in [(FILE_NAMES, Namespace::File), (CATEGORY_NAMES, Namespace::Category)] {
             names.extend(list.split_whitespace().map(|name| (name.to_owned(), namespace)));
         }
-        Self { names }
+        Self { names, english }
+    }
+
+    /// Whether the wiki is in English: templates add English words to a text only there.
+    fn is_english(&self) -> bool {
+        self.english
     }
 
     /// The namespace a link prefix names, if any.
@@ -96,6 +109,12 @@ mod marker {
     pub(super) const BRACES: char = '\u{3}';
     /// A `|` inside such braces.
     pub(super) const BRACES_PIPE: char = '\u{4}';
+    /// A value that is not known; the round brackets around it go.
+    pub(super) const HOLE: char = '\u{5}';
+    /// Either end of a formula.
+    pub(super) const FORMULA: char = '\u{6}';
+    /// A `-{` that nothing closed.
+    pub(super) const VARIANT: char = '\u{7}';
     /// ASCII that must not be read as markup (`<nowiki>`, `{{!}}`) is moved up to this private-use block.
     const LITERAL: u32 = 0xe000;
 

@@ -1,8 +1,9 @@
 //! The first pass: everything that nests.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
-use super::{Site, links, marker, tags, templates};
+use super::{Site, links, marker, math, scripts, tags, templates, variants};
 
 /// Brackets that may be open at once. Beyond it the outermost is taken for unclosed; this also bounds the work on
 /// nesting without end.
@@ -46,6 +47,8 @@ enum Bracket {
     Link,
     /// A run of this many braces.
     Braces(usize),
+    /// `-{`, the variants of a word in scripts or regions.
+    Variant,
 }
 
 /// What a byte is to this pass; everything else is copied.
@@ -72,7 +75,9 @@ impl Scanner<'_> {
         let bytes = self.source.as_bytes();
         match bytes[at] {
             b'<' => self.angle(at),
+            b'{' if at > 0 && bytes[at - 1] == b'-' && run(bytes, at) == 1 => self.open_variant(),
             b'{' => self.open_braces(run(bytes, at)),
+            b'}' if bytes[at..].starts_with(b"}-") && self.top() == Some(Bracket::Variant) => self.close_variant(),
             // Closing takes two or three at a time: counting a long run anew each time would be quadratic.
             b'}' => self.close_braces(at, run(&bytes[..bytes.len().min(at + 64)], at)),
             // Of three brackets the first is one of the text.
@@ -96,8 +101,8 @@ impl Scanner<'_> {
         self.open.back().map(|open| open.kind)
     }
 
-    fn is_open(&self, braces: bool) -> bool {
-        self.open.iter().any(|open| matches!(open.kind, Bracket::Braces(_)) == braces)
+    fn in_template(&self) -> bool {
+        self.open.iter().any(|open| matches!(open.kind, Bracket::Braces(_)))
     }
 
     fn push_open(&mut self, kind: Bracket, marker: char) {
@@ -114,6 +119,27 @@ impl Scanner<'_> {
             _ => self.push_open(Bracket::Braces(count), marker::BRACES),
         }
         count
+    }
+
+    /// The hyphen is in the output already.
+    fn open_variant(&mut self) -> usize {
+        if self.out.ends_with('-') {
+            self.out.pop();
+            self.push_open(Bracket::Variant, marker::VARIANT);
+        } else {
+            self.out.push('{');
+        }
+        1
+    }
+
+    fn close_variant(&mut self) -> usize {
+        if let Some(open) = self.open.pop_back() {
+            let text = variants::shown(&self.parts(&open));
+            self.pipes.truncate(open.first_pipe);
+            self.out.truncate(open.start);
+            self.out.push_str(&text);
+        }
+        2
     }
 
     fn pipe(&mut self) -> usize {
@@ -138,7 +164,7 @@ impl Scanner<'_> {
     }
 
     fn give_up_links(&mut self) {
-        while self.top() == Some(Bracket::Link) {
+        while matches!(self.top(), Some(Bracket::Link | Bracket::Variant)) {
             self.pop();
         }
     }
@@ -158,6 +184,9 @@ impl Scanner<'_> {
     }
 
     fn close_link(&mut self) -> usize {
+        while self.top() == Some(Bracket::Variant) {
+            self.pop();
+        }
         if self.top() == Some(Bracket::Link)
             && let Some(open) = self.open.pop_back()
         {
@@ -175,7 +204,7 @@ impl Scanner<'_> {
             self.out.push('}');
             return 1;
         }
-        if !self.is_open(true) {
+        if !self.in_template() {
             // `|}}`: the end of a table, and a stray brace.
             if at > 0 && self.source.as_bytes()[at - 1] == b'|' {
                 self.out.push('}');
@@ -191,7 +220,7 @@ impl Scanner<'_> {
         let parts = self.parts(&open);
         let text = match matched {
             3 => parts.get(1).map(|default| default.to_string()).unwrap_or_default(),
-            _ => templates::render(&parts),
+            _ => templates::render(self.site, &parts, &self.out[..start]),
         };
         self.pipes.truncate(first_pipe);
         self.out.truncate(start);
@@ -221,13 +250,30 @@ impl Scanner<'_> {
         if tag.kind.is_opaque() && !tag.closing && !tag.self_closing {
             // Without an end only the tag goes.
             let Some(content) = self.closers.find(self.source, after, &tag) else { return tag.bytes };
-            if tag.kind == tags::Kind::Nowiki {
-                marker::protect(&self.source[after..content.end], &mut self.out);
-            }
+            self.opaque(&tag, after..content.end);
             return content.after - at;
+        }
+        if tag.kind == tags::Kind::Superscript
+            && !tag.closing
+            && let Some((text, bytes)) = scripts::exponent(&self.source[after..])
+        {
+            self.out.push_str(&text);
+            return after + bytes - at;
         }
         self.out.push_str(tag.replacement());
         tag.bytes
+    }
+
+    /// What a reader sees of a tag whose content is no wikitext.
+    fn opaque(&mut self, tag: &tags::Tag, content: Range<usize>) {
+        let content = &self.source[content];
+        match tag.kind {
+            tags::Kind::Nowiki => marker::protect(content, &mut self.out),
+            tags::Kind::Code(_) if tag.inline => marker::protect(content, &mut self.out),
+            tags::Kind::Math(_) if tag.chemical => self.out.push_str(&math::chemical(content)),
+            tags::Kind::Math(_) => self.out.push_str(&math::inline(content)),
+            _ => {}
+        }
     }
 
     /// A comment on a line of its own takes the line with it. Without an end it hides the rest of the page.

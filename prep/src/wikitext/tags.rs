@@ -7,14 +7,9 @@ const MAX_TAG_BYTES: usize = 2_000;
 const DROPPED: &[&str] = &[
     "ref",
     "references",
-    "math",
-    "chem",
-    "ce",
     "gallery",
     "timeline",
     "score",
-    "syntaxhighlight",
-    "source",
     "pre",
     "graph",
     "imagemap",
@@ -69,7 +64,6 @@ const INLINE: &[&str] = &[
     "small",
     "big",
     "sub",
-    "sup",
     "u",
     "s",
     "strike",
@@ -114,13 +108,19 @@ pub(super) enum Kind {
     Dropped(&'static str),
     /// Its content is no markup.
     Nowiki,
+    /// A formula; the name.
+    Math(&'static str),
+    /// Source code; the name. It goes, unless it stands in a line.
+    Code(&'static str),
+    Superscript,
     Block,
     Inline,
     /// A line break within a paragraph.
     Break,
     ListItem,
     Table,
-    /// Rows and cells of a table, which goes as a whole.
+    Cell,
+    /// Rows, heads and captions of a table, which goes as a whole.
     TablePart,
 }
 
@@ -131,10 +131,17 @@ impl Kind {
         }
         Some(match name {
             "nowiki" => Self::Nowiki,
+            "math" => Self::Math("math"),
+            "chem" => Self::Math("chem"),
+            "ce" => Self::Math("ce"),
+            "syntaxhighlight" => Self::Code("syntaxhighlight"),
+            "source" => Self::Code("source"),
+            "sup" => Self::Superscript,
             "br" => Self::Break,
             "li" => Self::ListItem,
             "table" => Self::Table,
-            "tr" | "td" | "th" | "caption" | "thead" | "tbody" | "tfoot" | "col" | "colgroup" => Self::TablePart,
+            "td" => Self::Cell,
+            "tr" | "th" | "caption" | "thead" | "tbody" | "tfoot" | "col" | "colgroup" => Self::TablePart,
             name if BLOCK.contains(&name) => Self::Block,
             name if INLINE.contains(&name) => Self::Inline,
             _ => return None,
@@ -143,12 +150,12 @@ impl Kind {
 
     /// Whether the content is taken as a whole, without looking for markup in it.
     pub(super) fn is_opaque(self) -> bool {
-        matches!(self, Self::Dropped(_) | Self::Nowiki)
+        matches!(self, Self::Dropped(_) | Self::Nowiki | Self::Math(_) | Self::Code(_))
     }
 
     fn name(self) -> &'static str {
         match self {
-            Self::Dropped(name) => name,
+            Self::Dropped(name) | Self::Math(name) | Self::Code(name) => name,
             _ => "nowiki",
         }
     }
@@ -159,6 +166,10 @@ pub(super) struct Tag {
     pub(super) kind: Kind,
     pub(super) closing: bool,
     pub(super) self_closing: bool,
+    /// Source code that stands in a line.
+    pub(super) inline: bool,
+    /// A formula of chemistry.
+    pub(super) chemical: bool,
     /// Length with both angles.
     pub(super) bytes: usize,
 }
@@ -178,7 +189,11 @@ impl Tag {
             return None;
         }
         let self_closing = end > 0 && window[end - 1] == b'/';
-        Some(Self { kind, closing, self_closing, bytes: start + length + end + 1 })
+        let attributes = &window[..end];
+        let has = |word: &[u8]| memchr::memmem::find(attributes, word).is_some();
+        let inline = matches!(kind, Kind::Code(_)) && (has(b" inline") || has(b"enclose"));
+        let chemical = matches!(kind, Kind::Math("chem" | "ce")) || kind == Kind::Math("math") && has(b"chem");
+        Some(Self { kind, closing, self_closing, inline, chemical, bytes: start + length + end + 1 })
     }
 
     /// What stands in the place of a tag that is not opaque.
@@ -189,8 +204,9 @@ impl Tag {
             (Kind::ListItem, false) => "\n* ",
             (Kind::Table, false) => "\n{|\n",
             (Kind::Table, true) => "\n|}\n",
-            (Kind::ListItem | Kind::TablePart, _) => "\n",
-            (Kind::Dropped(_) | Kind::Nowiki | Kind::Inline, _) => "",
+            (Kind::Cell, false) => "\n|",
+            (Kind::ListItem | Kind::TablePart | Kind::Cell, _) => "\n",
+            (_, _) => "",
         }
     }
 }
