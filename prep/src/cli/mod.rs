@@ -4,6 +4,7 @@ mod arguments;
 mod build;
 mod glue;
 mod inspect;
+mod punkt;
 mod squad;
 mod tokenize;
 mod vocab;
@@ -17,6 +18,7 @@ use serde::Serialize;
 pub use build::BuildArgs;
 pub use glue::GlueArgs;
 pub use inspect::{InspectArgs, ShowArgs, VerifyArgs};
+pub use punkt::PunktArgs;
 pub use squad::SquadArgs;
 pub use tokenize::TokenizeArgs;
 pub use vocab::VocabArgs;
@@ -60,6 +62,8 @@ pub enum Command {
     Glue(GlueArgs),
     /// Learn a WordPiece vocabulary from text.
     Vocab(VocabArgs),
+    /// Learn the parameters of the sentence splitter for a language from text in it.
+    Punkt(PunktArgs),
     /// What a dataset holds by its manifest: counts, lengths, masks, configuration, sources.
     Inspect(InspectArgs),
     /// Rows of a dataset as text; masks are marked and say what they hide.
@@ -91,6 +95,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
         Command::Squad(args) => args.run(context)?,
         Command::Glue(args) => args.run(context)?,
         Command::Vocab(args) => args.run(context)?,
+        Command::Punkt(args) => args.run(context)?,
         Command::Inspect(args) => args.run(context)?,
         Command::Show(args) => args.run(context)?,
         Command::Verify(args) => return args.run(context),

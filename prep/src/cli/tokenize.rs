@@ -7,6 +7,7 @@ use clap::Args;
 use super::Context;
 use super::arguments::{SourceArgs, VocabularyArgs};
 use crate::inspect::render::{bytes, percent, thousands};
+use crate::sentences::SentenceModel;
 use crate::tokenize::{TokenizeConfig, tokenize};
 
 /// `tokenize`
@@ -18,6 +19,9 @@ pub struct TokenizeArgs {
     /// Vocabulary.
     #[command(flatten)]
     pub vocabulary: VocabularyArgs,
+    /// Parameters for splitting sentences, made by `punkt`; English ones are built in.
+    #[arg(long, value_name = "FILE")]
+    pub sentence_model: Option<PathBuf>,
     /// Directory of the corpus to make.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -33,7 +37,9 @@ impl TokenizeArgs {
     pub(super) fn run(&self, context: &mut Context<'_>) -> anyhow::Result<()> {
         let vocabulary = self.vocabulary.read(context)?;
         let sources = self.sources.expand()?;
-        let config = TokenizeConfig { cased: self.vocabulary.cased, tokens_per_shard: self.tokens_per_shard };
+        let sentence_model = self.sentence_model.as_deref().map(SentenceModel::read).transpose()?.unwrap_or_default();
+        let (cased, tokens_per_shard) = (self.vocabulary.cased, self.tokens_per_shard);
+        let config = TokenizeConfig { cased, tokens_per_shard, sentence_model };
         let summary = tokenize(&config, &sources, &vocabulary, &self.out, self.restart, &context.progress)?;
         if context.emit_json(&summary)? {
             return Ok(());

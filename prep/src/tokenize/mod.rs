@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::AtPath;
 use crate::progress::Progress;
+use crate::sentences::SentenceModel;
 use crate::sources::SourceFile;
 use crate::wordpiece::WordPiece;
 use crate::{Error, Result};
@@ -41,11 +42,13 @@ pub struct TokenizeConfig {
     pub cased: bool,
     /// A shard is closed after the document that brings it to this many tokens. Default 64 Mi (128 MiB of ids).
     pub tokens_per_shard: u64,
+    /// Parameters by which paragraphs are split into sentences; kept by name. Default `english`.
+    pub sentence_model: SentenceModel,
 }
 
 impl Default for TokenizeConfig {
     fn default() -> Self {
-        Self { cased: false, tokens_per_shard: 64 << 20 }
+        Self { cased: false, tokens_per_shard: 64 << 20, sentence_model: SentenceModel::english() }
     }
 }
 
@@ -90,7 +93,8 @@ pub fn tokenize(
     let words = Arc::new(WordPiece::new(vocabulary, config.cased));
     let mut bar = progress.bytes("tokenizing", inputs.iter().map(|input| input.bytes).sum());
     let resumed = corpus.position.clone();
-    let outcome = pipeline::run(sources, &words, (resumed.source, resumed.documents_read), |event| {
+    let splitter = config.sentence_model.splitter();
+    let outcome = pipeline::run(sources, &words, splitter, (resumed.source, resumed.documents_read), |event| {
         if let Event::Progress(bytes) = event {
             bar.set(bytes);
         }
