@@ -8,6 +8,7 @@ mod glue;
 mod import;
 mod inspect;
 mod interrupt;
+mod punkt;
 mod squad;
 mod tokenize;
 mod vocab;
@@ -24,6 +25,7 @@ pub use finish::FinishArgs;
 pub use glue::GlueArgs;
 pub use import::ImportArgs;
 pub use inspect::{InspectArgs, ShowArgs, VerifyArgs};
+pub use punkt::PunktArgs;
 pub use squad::SquadArgs;
 pub use tokenize::TokenizeArgs;
 pub use vocab::VocabArgs;
@@ -70,6 +72,8 @@ pub enum Command {
     Glue(GlueArgs),
     /// Learn a WordPiece vocabulary from text.
     Vocab(VocabArgs),
+    /// Learn the parameters of the sentence splitter for a language from text in it.
+    Punkt(PunktArgs),
     /// What a dataset holds by its manifest: counts, lengths, masks, configuration, sources.
     Inspect(InspectArgs),
     /// Rows of a dataset as text; masks are marked and say what they hide.
@@ -106,6 +110,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
         Command::Squad(args) => args.run(context)?,
         Command::Glue(args) => args.run(context)?,
         Command::Vocab(args) => args.run(context)?,
+        Command::Punkt(args) => args.run(context)?,
         Command::Inspect(args) => args.run(context)?,
         Command::Show(args) => args.run(context)?,
         Command::Verify(args) => return args.run(context),

@@ -8,6 +8,7 @@ use super::Context;
 use super::arguments::{SourceArgs, VocabularyArgs, WorldArgs, say_what_is_next};
 use super::interrupt;
 use crate::inspect::render::{bytes, percent, thousands};
+use crate::sentences::SentenceModel;
 use crate::tokenize::{Summary, TokenizeConfig, tokenize_share};
 
 /// `tokenize`
@@ -19,6 +20,9 @@ pub struct TokenizeArgs {
     /// Vocabulary.
     #[command(flatten)]
     pub vocabulary: VocabularyArgs,
+    /// Parameters for splitting sentences, made by `punkt`; English ones are built in.
+    #[arg(long, value_name = "FILE")]
+    pub sentence_model: Option<PathBuf>,
     /// Directory of the corpus to make.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -47,6 +51,7 @@ impl TokenizeArgs {
             cased: self.vocabulary.cased,
             tokens_per_shard: self.tokens_per_shard,
             slice_bytes: self.slice_bytes,
+            sentence_model: self.sentence_model.as_deref().map(SentenceModel::read).transpose()?.unwrap_or_default(),
         };
         let summary =
             tokenize_share(&config, &sources, &vocabulary, &self.out, self.restart, world, &context.progress)?;

@@ -1,41 +1,47 @@
-//! Paragraphs to sentences.
+//! Paragraphs to sentences, by Punkt.
 //!
-//! A single pass over the bytes stops at sentence-ending marks only; what it decides there follows the questions of
-//! Punkt (Kiss and Strunk 2006, "Unsupervised Multilingual Sentence Boundary Detection"): is the word before the full
-//! stop an abbreviation, an initial or a number, and does the word after it look like the beginning of a sentence? The
-//! answers come from [`Parameters`], so that trained ones can take the place of the English lists.
+//! Kiss and Strunk 2006, "Unsupervised Multilingual Sentence Boundary Detection", Computational Linguistics 32, 485-525,
+//! as NLTK 3.8.1's `PunktSentenceTokenizer.span_tokenize` implements it: the same spans, from the same [`Parameters`].
+//! English ones come with the program (data/english.punkt), [`train`] learns others from text, and they are kept in files
+//! (file.rs describes them).
+//!
+//! One pass over the bytes stops at `.`, `?` and `!` alone. A mark before white space or punctuation is a candidate; the
+//! words around it (words.rs, token.rs) decide (boundary.rs).
+//!
+//! **Extensions**, none of which changes English text with ASCII punctuation:
+//! - Typographic quotation marks are read as ASCII ones: NLTK ends no sentence at `.”`. The spans are those that NLTK has for
+//!   the same text with `"` and `'`.
+//! - `。`, `！`, `？` and `｡` end a sentence with the closing brackets and quotation marks after them; no space need follow.
+//! - White space before the first sentence is not part of it.
 
-mod english;
+mod boundary;
+mod file;
+mod model;
+mod parameters;
+mod statistics;
+mod token;
+mod train;
+mod words;
 
-use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
 
-/// Longest abbreviation that is looked up, in bytes.
-const MAX_ABBREVIATION_BYTES: usize = 24;
-/// A word is judged by at most this many of its last bytes.
-const MAX_WORD_BYTES: usize = 64;
+use boundary::Index;
+pub use model::SentenceModel;
+pub use parameters::{Orthography, Parameters};
+pub use train::{TrainSummary, train};
+use words::{Special, skip_space, skip_visible, space_len, special};
 
-/// How an abbreviation behaves before a capital letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Abbreviation {
-    /// Always followed by what it belongs to (`Mr.`, `e.g.`): never ends a sentence.
-    Leading,
-    /// May end a sentence (`Inc.`, `p.m.`): it does if the next word is a frequent sentence starter.
-    Either,
-    /// Abbreviates only before a number (`No. 5`); otherwise it is a word.
-    BeforeNumber,
+impl Parameters {
+    /// The English parameters: those of NLTK's published model; see the head of data/english.punkt for source and licence.
+    pub fn english() -> Self {
+        let bytes = include_bytes!("../../data/english.punkt");
+        Self::from_bytes(Path::new("english.punkt"), bytes).expect("the tests read it")
+    }
 }
 
-/// What a [`Splitter`] knows of a language.
-#[derive(Clone, Debug, Default)]
-pub struct Parameters {
-    /// Lower-case abbreviations without their final full stop; inner ones stay (`e.g`).
-    pub abbreviations: HashMap<Box<str>, Abbreviation>,
-    /// Words, as they are written at the beginning of a sentence, that often begin one.
-    pub starters: HashSet<Box<str>>,
-}
-
-/// Splits paragraphs into sentences.
+/// Splits paragraphs into sentences. Clones share their parameters.
 ///
 /// ```
 /// use cloze_prep::sentences::Splitter;
@@ -47,282 +53,145 @@ pub struct Parameters {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Splitter {
-    parameters: Parameters,
+    index: Arc<Index>,
 }
 
 impl Splitter {
-    /// With the English abbreviations and sentence starters.
+    /// With the English parameters.
     pub fn english() -> Self {
-        Self::new(english::parameters())
+        static ENGLISH: LazyLock<Splitter> = LazyLock::new(|| Splitter::new(&Parameters::english()));
+        ENGLISH.clone()
     }
 
     /// With the parameters of any language.
-    pub fn new(parameters: Parameters) -> Self {
-        Self { parameters }
+    pub fn new(parameters: &Parameters) -> Self {
+        Self { index: Arc::new(parameters.into()) }
     }
 
     /// Appends the byte ranges of the sentences of `paragraph` to `out`.
     ///
-    /// Ranges ascend, do not overlap, begin and end at characters that are not white space, and together hold every
-    /// such character. A paragraph of white space has none. Line breaks count as spaces.
+    /// Ranges ascend, do not overlap, begin and end at characters that are not white space (Python's: Unicode's and the
+    /// separators U+001C to U+001F), and together hold every such character. A paragraph of white space has none.
     pub fn split(&self, paragraph: &str, out: &mut Vec<Range<usize>>) {
-        let bytes = paragraph.as_bytes();
-        let mut start = skip_space(paragraph, 0);
-        let mut at = start;
-        while let Some(mark) = next_mark(bytes, at) {
-            let run = Run::read(paragraph, mark);
-            at = run.end.max(mark + 1);
-            if let Some(end) = self.boundary(paragraph, start, &run) {
-                out.push(start..end);
-                start = skip_space(paragraph, end);
-                at = start.max(at);
+        let mut start = 0;
+        while start < paragraph.len() {
+            let end = ideographic_end(paragraph, start).unwrap_or(paragraph.len());
+            let stretch = paragraph[start..end].trim_end_matches(is_space);
+            self.split_stretch(stretch, start, out);
+            start = end;
+        }
+    }
+
+    /// Splits what has no ideographic mark but at its end; `offset` is added to the ranges.
+    fn split_stretch(&self, text: &str, offset: usize, out: &mut Vec<Range<usize>>) {
+        let bytes = text.as_bytes();
+        let mut start = skip_space(bytes, 0);
+        for candidate in candidates(bytes) {
+            if self.index.has_boundary(candidate.context(text)) {
+                let (end, next) = realign(bytes, candidate.end(), candidate.next.unwrap_or(candidate.end()));
+                if start < end {
+                    out.push(offset + start..offset + end);
+                }
+                start = next;
             }
         }
-        let end = paragraph.trim_end().len();
-        if start < end {
-            out.push(start..end);
+        if start < text.len() {
+            out.push(offset + start..offset + text.len());
         }
     }
+}
 
-    /// The end of the sentence that began at `start`, if the marks in `run` end it.
-    fn boundary(&self, text: &str, start: usize, run: &Run) -> Option<usize> {
-        let end = skip_closers(text, run.end);
-        let next = skip_space(text, end);
-        if run.ideographic {
-            return Some(end);
-        }
-        if next == text.len() {
-            return None;
-        }
-        if next == end {
-            // Nothing but a dash parts speech from what follows it: `again."--Emma smiled`.
-            let dash = end > run.end && (text[end..].starts_with("--") || text[end..].starts_with('—'));
-            return (dash && self.ends(text, start, run, end, true)).then_some(end);
-        }
-        // A stray closing quotation mark or bracket after the space belongs to this sentence (`tokenised . ''`).
-        if let Some(end) = closers_standing_alone(text, next) {
-            let next = skip_space(text, end);
-            return (next < text.len() && self.ends(text, start, run, next, true)).then_some(end);
-        }
-        self.ends(text, start, run, next, end > run.end).then_some(end)
+/// A mark that may end a sentence.
+#[derive(Clone, Copy)]
+struct Candidate {
+    /// Where the word before the mark begins.
+    word: usize,
+    mark: usize,
+    /// Where the next word begins, if white space follows the mark; otherwise punctuation follows.
+    next: Option<usize>,
+}
+
+impl Candidate {
+    /// Where the mark ends.
+    fn end(&self) -> usize {
+        self.mark + 1
     }
 
-    /// Whether the marks end a sentence, seen from the word before and the word at `next`. `closed`: a closing
-    /// quotation mark or bracket stands between.
-    fn ends(&self, text: &str, start: usize, run: &Run, next: usize, closed: bool) -> bool {
-        let next = Next::read(text, next);
-        if next.is_mark {
-            return false;
-        }
-        if run.emphatic {
-            // A lower-case word after `!"` goes on with the sentence that quotes; after a bare mark it does not,
-            // as Punkt has it: in old prose every exclamation ends one.
-            return !(next.lower && closed);
-        }
-        if next.lower {
-            return false;
-        }
-        if run.dots > 1 {
-            return next.upper || next.opened;
-        }
-        match self.word_before(text, start, run.start) {
-            Word::Plain => true,
-            Word::Enumerator => false,
-            Word::Initial => next.starts(&self.parameters),
-            Word::Abbreviated(Abbreviation::Leading) => false,
-            Word::Abbreviated(Abbreviation::Either) => next.starts(&self.parameters),
-            Word::Abbreviated(Abbreviation::BeforeNumber) => !next.digit,
-        }
+    /// The mark with the word before it, and the word or the single punctuation mark after it.
+    fn context<'t>(&self, text: &'t str) -> &'t str {
+        let end = match self.next {
+            Some(next) => skip_visible(text.as_bytes(), next),
+            None => self.end() + text[self.end()..].chars().next().map_or(0, char::len_utf8),
+        };
+        &text[self.word..end]
     }
+}
 
-    /// What ends at the full stop at `stop`.
-    fn word_before(&self, text: &str, start: usize, stop: usize) -> Word {
-        let begin = word_start(text, start, stop);
-        let word = text[begin..stop].trim_start_matches(|c: char| !c.is_alphanumeric());
-        if word.is_empty() {
-            return Word::Plain;
-        }
-        if begin == start && is_enumerator(word) {
-            return Word::Enumerator;
-        }
-        let mut letters = word.chars();
-        if let (Some(letter), None) = (letters.next(), letters.next()) {
-            return if letter.is_uppercase() { Word::Initial } else { self.look_up(word) };
-        }
-        match self.look_up(word) {
-            Word::Plain => {
-                let part = word.rsplit(['-', '–', '—', '/', '(', '’', '\'']).next().unwrap_or(word);
-                if part.len() < word.len() { self.look_up(part) } else { Word::Plain }
+/// The candidates of a text that does not end in white space. Of several in one word the last stands for all.
+fn candidates(bytes: &[u8]) -> impl Iterator<Item = Candidate> {
+    let mut marks = memchr::memchr3_iter(b'.', b'?', b'!', bytes);
+    let mut held: Option<Candidate> = None;
+    std::iter::from_fn(move || {
+        for mark in marks.by_ref() {
+            let next = match special(bytes, mark + 1) {
+                Special::None => continue,
+                Special::Space(length) => Some(skip_space(bytes, mark + 1 + length)),
+                _ => None,
+            };
+            let before = held.unwrap_or(Candidate { word: 0, mark: 0, next: None });
+            // A candidate without a space between it and the one before has that one's word. (Nothing but a mark stands
+            // at `before.mark`, or the beginning of the text, which a space there does not change.)
+            let between = bytes.get(before.mark + 1..mark).unwrap_or_default();
+            let space = between.iter().rposition(|byte| is_ascii_space(*byte));
+            let word = space.map_or(before.word, |at| before.mark + 2 + at);
+            let finished = held.replace(Candidate { word, mark, next }).filter(|held| held.mark <= word);
+            if finished.is_some() {
+                return finished;
             }
-            word => word,
         }
+        held.take()
+    })
+}
+
+/// The end of a sentence and the beginning of the next one, given where the mark ends and where text goes on: closing
+/// brackets and quotation marks there belong to the sentence if nothing but white space or a dash follows.
+fn realign(bytes: &[u8], end: usize, next: usize) -> (usize, usize) {
+    let mut closed = next;
+    loop {
+        closed += match special(bytes, closed) {
+            Special::Double(length) | Special::Single(length) => length,
+            _ if matches!(bytes.get(closed), Some(b')' | b']' | b'}')) => 1,
+            _ => break,
+        };
     }
-
-    fn look_up(&self, word: &str) -> Word {
-        if word.len() > MAX_ABBREVIATION_BYTES {
-            return Word::Plain;
-        }
-        let mut lower = [0; MAX_ABBREVIATION_BYTES];
-        let lower = &mut lower[..word.len()];
-        lower.copy_from_slice(word.as_bytes());
-        lower.make_ascii_lowercase();
-        let known = std::str::from_utf8(lower).ok().and_then(|lower| self.parameters.abbreviations.get(lower));
-        match known {
-            Some(kind) => Word::Abbreviated(*kind),
-            None if is_dotted(word) => Word::Abbreviated(Abbreviation::Either),
-            None => Word::Plain,
-        }
-    }
+    let parted = closed == bytes.len() || space_len(bytes, closed) > 0 || bytes[closed..].starts_with(b"--");
+    if closed > next && parted { (closed, skip_space(bytes, closed)) } else { (end, next) }
 }
 
-/// What stands before a full stop.
-enum Word {
-    Plain,
-    /// `1`, `iv` or `b` at the beginning of a sentence: numbers what follows.
-    Enumerator,
-    /// A single capital letter.
-    Initial,
-    Abbreviated(Abbreviation),
+/// The end of the first ideographic mark at or after `from`, with the marks and closing characters that follow it.
+fn ideographic_end(text: &str, from: usize) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let is_mark = |at: usize| {
+        matches!(bytes[at..], [0xe3, 0x80, 0x82, ..] | [0xef, 0xbc, 0x81 | 0x9f, ..] | [0xef, 0xbd, 0xa1, ..])
+    };
+    let first = memchr::memchr2_iter(0xe3, 0xef, &bytes[from..]).map(|at| from + at).find(|at| is_mark(*at))?;
+    let rest = &text[first..];
+    Some(text.len() - rest.trim_start_matches(ends_ideographic_sentence).len())
 }
 
-/// Sentence-ending marks without anything between them.
-struct Run {
-    start: usize,
-    end: usize,
-    dots: usize,
-    /// Holds `?` or `!`.
-    emphatic: bool,
-    /// Holds a mark of Chinese or Japanese, after which no space follows.
-    ideographic: bool,
+fn ends_ideographic_sentence(c: char) -> bool {
+    matches!(c, '。' | '！' | '？' | '｡' | '.' | '!' | '?')
+        || matches!(c, '」' | '』' | '）' | '】' | '》' | '〉' | '〕' | '”' | '’' | '»' | '"' | '\'' | ')' | ']')
 }
 
-impl Run {
-    fn read(text: &str, start: usize) -> Self {
-        let mut run = Self { start, end: start, dots: 0, emphatic: false, ideographic: false };
-        for mark in text[start..].chars() {
-            match mark {
-                '.' => run.dots += 1,
-                '…' => run.dots += 3,
-                '?' | '!' => run.emphatic = true,
-                '。' | '！' | '？' | '．' => run.ideographic = true,
-                _ => break,
-            }
-            run.end += mark.len_utf8();
-        }
-        run
-    }
+/// White space as Python's `str.isspace` has it.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// What stands after the marks and the space.
-struct Next<'t> {
-    /// Letters of the first word, after opening quotation marks and brackets.
-    word: &'t str,
-    /// The word is one letter with a full stop.
-    initial: bool,
-    upper: bool,
-    lower: bool,
-    digit: bool,
-    /// An opening quotation mark or bracket stands before the word.
-    opened: bool,
-    /// Punctuation that goes on with the sentence, or ends it later.
-    is_mark: bool,
-}
-
-impl<'t> Next<'t> {
-    fn read(text: &'t str, at: usize) -> Self {
-        let rest = &text[at..];
-        let bare = rest.trim_start_matches(['-', '—', '–']).trim_start_matches(is_opener).trim_start();
-        let first = bare.chars().next().unwrap_or(' ');
-        let length = bare.find(|c: char| !c.is_alphabetic()).unwrap_or(bare.len());
-        Self {
-            word: &bare[..length],
-            initial: length == first.len_utf8() && bare[length..].starts_with('.'),
-            upper: first.is_uppercase(),
-            lower: first.is_lowercase(),
-            digit: first.is_numeric(),
-            opened: bare.len() < rest.len(),
-            is_mark: rest.starts_with(['.', ',', ';', ':', '!', '?', '…']),
-        }
-    }
-}
-
-impl Next<'_> {
-    /// Whether the word often begins sentences; a single letter with a full stop is an initial instead.
-    fn starts(&self, parameters: &Parameters) -> bool {
-        !self.initial && parameters.starters.contains(self.word)
-    }
-}
-
-/// Where the word that ends at `stop` begins; looks back a bounded way, for text without spaces.
-fn word_start(text: &str, start: usize, stop: usize) -> usize {
-    let mut from = start.max(stop.saturating_sub(MAX_WORD_BYTES));
-    while !text.is_char_boundary(from) {
-        from += 1;
-    }
-    text[from..stop]
-        .char_indices()
-        .rev()
-        .find(|(_, c)| c.is_whitespace())
-        .map_or(from, |(at, c)| from + at + c.len_utf8())
-}
-
-/// The next byte that may begin a mark: ASCII marks, and the first bytes of `…` and of CJK marks.
-fn next_mark(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'.' | b'?' | b'!' => return Some(at),
-            0xe2 if bytes[at..].starts_with("…".as_bytes()) => return Some(at),
-            0xe3 if bytes[at..].starts_with("。".as_bytes()) => return Some(at),
-            0xef if matches!(bytes.get(at + 1..at + 3), Some([0xbc, 0x81 | 0x8e | 0x9f])) => return Some(at),
-            _ => at += 1,
-        }
-    }
-    None
-}
-
-fn skip_space(text: &str, from: usize) -> usize {
-    // Almost always one space and a letter.
-    match text.as_bytes().get(from..from + 2) {
-        Some([b' ', next]) if next.is_ascii_graphic() => from + 1,
-        Some([next, _]) if next.is_ascii_graphic() => from,
-        _ => text.len() - text[from..].trim_start().len(),
-    }
-}
-
-/// Skips quotation marks and brackets that close right after the marks.
-fn skip_closers(text: &str, from: usize) -> usize {
-    text.len() - text[from..].trim_start_matches(is_closer).len()
-}
-
-/// The end of ASCII closing marks that stand between spaces, as in tokenised text.
-fn closers_standing_alone(text: &str, from: usize) -> Option<usize> {
-    let bytes = &text.as_bytes()[from..];
-    let length = bytes.iter().position(|b| !matches!(b, b'"' | b'\'' | b')' | b']' | b'}'))?;
-    (length > 0 && bytes[length].is_ascii_whitespace()).then_some(from + length)
-}
-
-fn is_closer(c: char) -> bool {
-    matches!(c, '"' | '\'' | ')' | ']' | '}' | '”' | '’' | '»' | '›' | '」' | '』' | '）' | '】' | '》')
-}
-
-fn is_opener(c: char) -> bool {
-    matches!(c, '"' | '\'' | '(' | '[' | '{' | '“' | '‘' | '«' | '‹' | '`' | '「' | '『' | '（' | '_' | '*')
-}
-
-/// `U.S`, `e.g`, `Ph.D`: pieces of at most two letters between full stops.
-fn is_dotted(word: &str) -> bool {
-    word.contains('.')
-        && word
-            .split('.')
-            .all(|piece| (1..=2).contains(&piece.chars().count()) && piece.chars().all(char::is_alphabetic))
-}
-
-/// Digits, a Roman numeral or one letter.
-fn is_enumerator(word: &str) -> bool {
-    let digits = word.len() <= 3 && word.bytes().all(|b| b.is_ascii_digit());
-    let roman = word.len() <= 5 && word.bytes().all(|b| matches!(b.to_ascii_lowercase(), b'i' | b'v' | b'x'));
-    digits || roman
+/// White space of `string.whitespace`, at which Punkt looks back for the beginning of a word.
+fn is_ascii_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
 #[cfg(test)]

@@ -24,49 +24,40 @@ fn full_stops_question_and_exclamation_marks_end_sentences() {
         "Why? ⏎ Because! ⏎ So.",
         "Really?! ⏎ Yes.",
         "No stop at the end",
-        "One. ⏎ Two. ⏎ Three",
+        "One. ⏎ two. ⏎ Three",
+        "Is it 3.50? ⏎ See example.com for more.",
     ]);
 }
 
 #[test]
-fn titles_and_other_leading_abbreviations_do_not_end_sentences() {
+fn an_abbreviation_ends_a_sentence_only_before_a_word_that_begins_one() {
     check(&[
-        "Mr. Smith met Dr. J. Jones, Prof. Lee and St. Paul. ⏎ They spoke.",
-        "Fruit, e.g. Apples, i.e. Malus, cf. Pears vs. Quinces.",
-        "Lt.-Col. Ross led. ⏎ Gen. Lee followed.",
-        "Symphony No. 9 and pp. 5, but no. ⏎ No one came.",
-    ]);
-}
-
-#[test]
-fn abbreviations_that_may_end_a_sentence_do_so_before_a_starter() {
-    check(&[
+        "Mr. Smith met Dr. Jones, Prof. Lee and St. Paul. ⏎ They spoke.",
         "He lived in the U.S. ⏎ The winter came.",
         "The U.S. Senate met at 5 p.m. ⏎ It was late.",
-        "Apple Inc. Chairman Cook of Foo Corp. ⏎ He spoke.",
-        "Dogs, cats, etc. ⏎ They play.",
-        "Martin Luther King Jr. Day is in Jan. ⏎ We rest.",
+        "Lt.-Col. Ross led. ⏎ Gen. Lee followed.",
+        "Foo Corp. earned more.",
     ]);
 }
 
 #[test]
 fn initials_belong_to_names() {
     check(&[
-        "J. K. Rowling and J.R.R. Tolkien wrote. ⏎ So did E. T. A. Hoffmann.",
-        "C.\u{a0}S. Lewis wrote. ⏎ George W. Bush did not.",
-        "He took vitamin C. ⏎ The cold went away.",
-        "Plan A. B. Smith made it.",
+        "J. K. Rowling and J.R. Tolkien wrote. ⏎ So did E. T. A. Hoffmann.",
+        "George W. Bush did not.",
+        "He took vitamin C. The cold went away.",
+        "By J. Walter Thompson.",
     ]);
 }
 
 #[test]
-fn numbers_and_lists_hold_together() {
-    check(&[
-        "It cost 3.50 dollars in 1990. ⏎ Later it rose to 4.2 million.",
-        "1. Open the box. ⏎ 2. Close it.",
-        "iv. Shake well.",
-        "It grew by 5.⏎ Then by 6.",
-    ]);
+fn ordinals_hold_together_before_a_lower_case_word() {
+    check(&["Am 3. ⏎ Oktober.", "Its 20. birthday came.", "It grew by 5. ⏎ Then by 6."]);
+}
+
+#[test]
+fn an_ellipsis_ends_a_sentence_only_before_a_word_that_begins_one() {
+    check(&["Well ... perhaps.", "Wait... ⏎ There it is.", "Wait... Walter came."]);
 }
 
 #[test]
@@ -75,24 +66,31 @@ fn closing_quotes_and_brackets_stay_with_the_sentence() {
         "\"Go!\" ⏎ He went.",
         "He said, \"Go.\" ⏎ \"Why?\" ⏎ She stayed.",
         "(He left.) ⏎ She stayed [there.] ⏎ It was over.",
-        "“I know.” ⏎ ‘Do you?’ ⏎ She did.",
-        "`` It is . '' ⏎ He left . ⏎ `` Why ? '' ⏎ Nobody knew Ivan Allen Jr. . ⏎ Then rest .",
         "\"Never again.\"⏎--Emma smiled.",
+        "`` It is . '' ⏎ He left .",
     ]);
 }
 
 #[test]
-fn a_lower_case_word_goes_on_with_the_sentence() {
-    check(&[
-        "\"Why?\" he asked. ⏎ \"Oh! ⏎ no,\" she said.",
-        "It has spp. not listed.",
-        "Well ... perhaps. ⏎ Wait... ⏎ Now.",
-    ]);
+fn typographic_quotes_are_read_as_ascii_ones() {
+    check(&["“I know.” ⏎ ‘Do you?’ ⏎ She did.", "»Ja.« ⏎ „Nein.“ ⏎ Gut.", "It’s Mr. O’Hara’s. ⏎ He left."]);
+    for text in ["‘Tis so.’ ’Tis not. “Well,” said Mr. ‘X.’ “No.”--“Yes?” etc.” The end.”"] {
+        let ascii = text.replace(['‘', '’'], "'").replace(['“', '”'], "\"");
+        let in_ascii: Vec<&str> = sentences(&ascii);
+        let lengths = |sentences: &[&str]| sentences.iter().map(|s| s.chars().count()).collect::<Vec<_>>();
+        assert_eq!(lengths(&sentences(text)), lengths(&in_ascii));
+    }
 }
 
 #[test]
 fn chinese_and_japanese_marks_need_no_space() {
-    check(&["これは本です。⏎それはペンですか？⏎「はい。」⏎終わり", "你好！⏎再见。"]);
+    check(&["これは本です。⏎それはペンですか？⏎「はい。」⏎終わり", "你好！⏎再见。", "He wrote 。⏎ Then?! ⏎ Done."]);
+}
+
+/// NLTK's regular expressions have these consequences; to keep its spans is to keep them.
+#[test]
+fn the_spans_of_nltk_are_kept_where_they_surprise() {
+    check(&[". ⏎ . ⏎ . ⏎ Foo", "Hello.\"X?\" ⏎ y", "Bad acting!!! ⏎ I promise.", "a.\u{a0}B. ⏎ c", "Stop.⏎[1] Next."]);
 }
 
 #[test]
@@ -101,6 +99,7 @@ fn white_space_is_trimmed_and_an_empty_paragraph_has_no_sentence() {
     assert_eq!(sentences(""), Vec::<&str>::new());
     assert_eq!(sentences(" A b.\n\u{2003}C d.\n"), ["A b.", "C d."]);
     assert_eq!(sentences("..."), ["..."]);
+    assert_eq!(sentences("\u{1f}A b. C d.\u{1c}"), ["A b.", "C d."]);
 }
 
 #[test]
@@ -144,11 +143,11 @@ fn check_ranges(text: &str) -> std::result::Result<(), TestCaseError> {
     let mut end = 0;
     for range in &ranges {
         prop_assert!(end <= range.start && range.start < range.end, "{:?} {:?}", text, ranges);
-        prop_assert!(text[end..range.start].trim().is_empty(), "{:?} {:?}", text, ranges);
+        prop_assert!(text[end..range.start].trim_matches(is_space).is_empty(), "{:?} {:?}", text, ranges);
         let sentence = &text[range.clone()];
-        prop_assert_eq!(sentence.trim(), sentence);
+        prop_assert_eq!(sentence.trim_matches(is_space), sentence);
         end = range.end;
     }
-    prop_assert!(text[end..].trim().is_empty(), "{:?} {:?}", text, ranges);
+    prop_assert!(text[end..].trim_matches(is_space).is_empty(), "{:?} {:?}", text, ranges);
     Ok(())
 }

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::AtPath;
 use crate::progress::Progress;
+use crate::sentences::SentenceModel;
 use crate::sources::SourceFile;
 use crate::wordpiece::WordPiece;
 use crate::world::World;
@@ -50,11 +51,18 @@ pub struct TokenizeConfig {
     /// Consecutive sources are tokenized by one process until they reach this many stored bytes; a larger one stands
     /// alone. No shard goes from one such slice into the next. Default 256 MiB.
     pub slice_bytes: u64,
+    /// Parameters by which paragraphs are split into sentences; kept by name. Default `english`.
+    pub sentence_model: SentenceModel,
 }
 
 impl Default for TokenizeConfig {
     fn default() -> Self {
-        Self { cased: false, tokens_per_shard: 64 << 20, slice_bytes: 256 << 20 }
+        Self {
+            cased: false,
+            tokens_per_shard: 64 << 20,
+            slice_bytes: 256 << 20,
+            sentence_model: SentenceModel::english(),
+        }
     }
 }
 
@@ -119,7 +127,8 @@ pub fn tokenize_share(
     let (mut corpus, start) = CorpusWriter::resume(writer, config, slices, &inputs)?;
     let words = Arc::new(WordPiece::new(vocabulary, config.cased));
     let mut bar = progress.bytes("tokenizing", inputs.iter().map(|input| input.bytes).sum());
-    let outcome = pipeline::run(&sources, &words, start, |event| {
+    let splitter = config.sentence_model.splitter();
+    let outcome = pipeline::run(&sources, &words, splitter, start, |event| {
         if let Event::Progress(bytes) = event {
             bar.set(bytes);
         }

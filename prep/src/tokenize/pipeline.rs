@@ -59,6 +59,7 @@ struct Job {
 pub(super) fn run(
     sources: &[SourceFile],
     words: &Arc<WordPiece>,
+    splitter: &Splitter,
     start: (usize, u64),
     mut handle: impl FnMut(Event<'_>) -> Result<()>,
 ) -> Result<()> {
@@ -72,7 +73,7 @@ pub(super) fn run(
         scope.spawn(|| Reader::new(jobs, tickets, &stop).read(sources, start));
         for _ in 0..num_workers {
             let queue = Arc::clone(&queue);
-            scope.spawn(move || work(&queue, words));
+            scope.spawn(move || work(&queue, words, splitter));
         }
         drop(queue);
         let outcome = order.into_iter().try_for_each(|ticket| redeem(ticket, &mut handle));
@@ -174,14 +175,13 @@ impl<'a> Reader<'a> {
 }
 
 /// A worker: takes chunks until there are no more.
-fn work(queue: &Mutex<Receiver<Job>>, words: &Arc<WordPiece>) {
+fn work(queue: &Mutex<Receiver<Job>>, words: &Arc<WordPiece>, splitter: &Splitter) {
     let mut encoder = Encoder::new(Arc::clone(words));
-    let splitter = Splitter::english();
     loop {
         let Ok(job) = queue.lock().expect("no worker panics while it takes a job").recv() else { return };
         let mut chunk = TokenizedChunk::default();
         for document in job.documents {
-            chunk.push(document, &splitter, &mut encoder, words.unknown());
+            chunk.push(document, splitter, &mut encoder, words.unknown());
         }
         // Nobody waits for it any more when writing has failed.
         let _ = job.result.send(chunk);

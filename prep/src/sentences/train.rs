@@ -1,0 +1,139 @@
+//! Training: text to parameters.
+//!
+//! The text is read twice: how often words occur tells abbreviations, and only when these are known, pairs of words tell the
+//! rest. All that is kept are counts and sets, so the order in which documents are counted does not matter.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::Parameters;
+use super::boundary::Index;
+use super::statistics::{Evidence, Frequencies};
+use super::token::Token;
+use super::words::Words;
+use crate::progress::Progress;
+use crate::sources::{Document, SourceFile, documents};
+use crate::tokenize::{WRITER, describe_input};
+use crate::{Error, Result};
+
+/// Documents taken at once; bounds memory.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// What was learned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrainSummary {
+    /// Documents read.
+    pub documents: u64,
+    /// Punkt's words, numbers and punctuation marks in them.
+    pub num_words: u64,
+    /// Abbreviations found.
+    pub abbreviations: usize,
+    /// Collocations found.
+    pub collocations: usize,
+    /// Frequent sentence starters found.
+    pub sentence_starters: usize,
+    /// Words whose case is known.
+    pub orthography: usize,
+}
+
+/// Learns the parameters of a language from `sources` and publishes them as a parameter file at `out`.
+///
+/// Every paragraph counts as the beginning of a sentence, as in text with blank lines between paragraphs. The bytes do not
+/// depend on the number of threads (rayon's current pool).
+///
+/// # Memory usage
+/// Every different word of the text is held.
+///
+/// # Errors
+/// A source that cannot be read, no words in any of them, something at `out` already, or an output that cannot be written.
+pub fn train(sources: &[SourceFile], out: &Path, progress: &Progress) -> Result<TrainSummary> {
+    // Corpora are tied to parameters by their hash: replacing a file would orphan them.
+    if out.exists() {
+        return Err(Error::invalid(out, "there is something here already; delete it or choose another name"));
+    }
+    let mut comments = vec![String::new()];
+    for source in sources {
+        let input = describe_input(&source.path, &source.kind.to_string())?;
+        comments.push(format!("{} ({}), {} bytes, sha256 {}", input.name, input.format, input.bytes, input.sha256));
+    }
+    let (parameters, summary) = learn(sources, progress)?;
+    if summary.num_words == 0 {
+        return Err(Error::invalid(out, "expected text to learn from, found no word in the sources"));
+    }
+    comments[0] = format!("Trained by {WRITER} on {} words of {} documents:", summary.num_words, summary.documents);
+    cloze_formats::durable::write(out, parameters.to_text(&comments).as_bytes())?;
+    Ok(summary)
+}
+
+fn learn(sources: &[SourceFile], progress: &Progress) -> Result<(Parameters, TrainSummary)> {
+    let (mut frequencies, mut num_documents) = (Frequencies::default(), 0);
+    for_each_batch(sources, progress, "counting words", |batch| {
+        num_documents += batch.len() as u64;
+        let paragraphs = batch.par_iter().flat_map_iter(|document| &document.paragraphs);
+        let counted = paragraphs.fold(Frequencies::default, |mut counts, paragraph| {
+            counts.add_paragraph(paragraph);
+            counts
+        });
+        frequencies = std::mem::take(&mut frequencies).merge(counted.reduce(Frequencies::default, Frequencies::merge));
+    })?;
+    let abbreviations = frequencies.abbreviations();
+    let known = Parameters { abbreviations: abbreviations.clone(), ..Parameters::default() };
+    let (index, mut evidence) = (Index::from(&known), Evidence::default());
+    let mut last_paragraph: Option<String> = None;
+    for_each_batch(sources, progress, "weighing evidence", |batch| {
+        let paragraphs = batch.iter().flat_map(|document| &document.paragraphs).map(String::as_str);
+        let paragraphs: Vec<&str> = paragraphs.filter(|text| Words::new(text).next().is_some()).collect();
+        let found = paragraphs.par_iter().enumerate().fold(Evidence::default, |mut evidence, (i, paragraph)| {
+            let before = i.checked_sub(1).map(|i| paragraphs[i]).or(last_paragraph.as_deref());
+            let last = before.and_then(|text| Words::new(text).last()).map(|text| Token { text });
+            evidence.add_paragraph(paragraph, last.map(|token| (token, index.mark(token))), &index, &frequencies);
+            evidence
+        });
+        evidence = std::mem::take(&mut evidence).merge(found.reduce(Evidence::default, Evidence::merge));
+        last_paragraph = paragraphs.last().map(|text| (*text).to_owned()).or(last_paragraph.take());
+    })?;
+    let parameters = evidence.parameters(abbreviations, &frequencies);
+    let summary = TrainSummary {
+        documents: num_documents,
+        num_words: frequencies.num_words(),
+        abbreviations: parameters.abbreviations.len(),
+        collocations: parameters.collocations.len(),
+        sentence_starters: parameters.sentence_starters.len(),
+        orthography: parameters.orthography.len(),
+    };
+    Ok((parameters, summary))
+}
+
+/// Reads all sources, in order, and hands their documents over in batches.
+fn for_each_batch(
+    sources: &[SourceFile],
+    progress: &Progress,
+    what: &'static str,
+    mut handle: impl FnMut(Vec<Document>),
+) -> Result<()> {
+    let size = |source: &SourceFile| std::fs::metadata(&source.path).map_or(0, |data| data.len());
+    let mut bar = progress.bytes(what, sources.iter().map(size).sum());
+    let mut bytes_before = 0;
+    for source in sources {
+        let mut reader = documents(source)?;
+        let bytes_read = reader.bytes_read();
+        loop {
+            let (mut batch, mut bytes) = (Vec::new(), 0);
+            while bytes < BATCH_BYTES {
+                let Some(document) = reader.next().transpose()? else { break };
+                bytes += document.body_bytes();
+                batch.push(document);
+            }
+            if batch.is_empty() {
+                break;
+            }
+            handle(batch.into_par_iter().map(|document| document.into_document()).collect());
+            bar.set(bytes_before + bytes_read.load(Ordering::Relaxed));
+        }
+        bytes_before += size(source);
+    }
+    Ok(())
+}
