@@ -11,7 +11,7 @@ use super::*;
 use crate::Tokens;
 use crate::checksum::self_checksum;
 use crate::manifest::Source;
-use crate::row::StaticMask;
+use crate::row::{Label, StaticMask};
 
 /// Damaged datasets a kind.
 const CASES: usize = 500;
@@ -79,7 +79,9 @@ fn push_row(kind: Kind, shard: &mut crate::shard::ShardWriter, ids: &[u32], a: u
                 max_context: &vec![1; b],
             })
         }
-        Kind::Glue => shard.push(GlueRow { input_ids, segment_a_length, label: Some(i as i32 % 2), row_id: i }),
+        Kind::Glue => {
+            shard.push(GlueRow { input_ids, segment_a_length, label: Some(Label::Class(i as i32 % 2)), row_id: i })
+        }
     };
     pushed.unwrap();
 }

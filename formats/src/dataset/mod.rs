@@ -19,8 +19,8 @@ pub use writer::{DatasetSpec, DatasetWriter, Share, WORK_DIR, discard_interrupte
 
 use crate::checksum::sha256_file;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{FileEntry, Kind, MANIFEST, Manifest, ShardEntry};
 use crate::finetune::GlueTask;
+use crate::manifest::{FileEntry, Kind, MANIFEST, Manifest, ShardEntry};
 use crate::row::{CorpusRow, GlueRow, PretrainRow, Row, SquadRow};
 use crate::shard::Shard;
 use crate::statistics::Statistics;

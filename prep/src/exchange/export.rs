@@ -253,7 +253,7 @@ impl Job<'_> {
     /// A reader of the dataset's instances.
     pub(super) fn reader(&self) -> Instances<'_> {
         let masking = self.config.as_ref().map_or_else(MaskingConfig::default, InstanceConfig::masking_config);
-        Instances::new(self.dataset, self.masks, Masker::new(masking, &self.dataset.manifest().vocabulary))
+        Instances::new(self.dataset, self.masks, Masker::new(masking, self.dataset.vocabulary()))
     }
 
     /// Feeds the instances of `part` to `writer`.

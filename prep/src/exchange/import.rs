@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use cloze_formats::config::{InstanceConfig, MaskingMode};
-use cloze_formats::dataset::{EXAMPLES, FinishedShard, refuse_finished};
+use cloze_formats::dataset::{EXAMPLES, FinishedShard, ShardId, refuse_finished};
 use cloze_formats::manifest::VocabularyInfo;
 use cloze_formats::schema::Layout;
 use cloze_formats::shard::ShardWriter;
@@ -106,9 +106,9 @@ fn write_shards(
     layout: Layout,
     writer: &DatasetWriter,
     progress: Progress,
-) -> Result<BTreeMap<u32, FinishedShard>> {
+) -> Result<BTreeMap<ShardId, FinishedShard>> {
     let mut finished = writer.finished()?;
-    let missing: Vec<usize> = (0..files.len()).filter(|&i| !finished.contains_key(&(i as u32))).collect();
+    let missing: Vec<usize> = (0..files.len()).filter(|&i| !finished.contains_key(&ShardId::from(i as u32))).collect();
     let bar = Mutex::new(progress.bytes("importing", missing.iter().map(|&i| inputs[i].bytes).sum()));
     let make = |i: usize| {
         let path = &files[i];
@@ -122,7 +122,7 @@ fn write_shards(
         // The journal keeps what was seen for a run that goes on after an interruption.
         let shard = writer.finish_shard(i as u32, sink.shard, json!(sink.shape))?;
         bar.lock().expect("no holder panics").add(inputs[i].bytes);
-        Ok((i as u32, shard))
+        Ok((ShardId::from(i as u32), shard))
     };
     finished.extend(missing.into_par_iter().map(make).collect::<Result<Vec<_>>>()?);
     Ok(finished)

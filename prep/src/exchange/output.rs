@@ -40,7 +40,9 @@ impl Output {
         let lock = File::create(&path).at(&path)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::new(target, ErrorKind::Locked)),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::new(target, ErrorKind::Locked { who: "another process is exporting".to_owned() }));
+            }
             Err(TryLockError::Error(e)) => return Err(Error::new(path, e)),
         }
         // A run that was killed may have left files.
@@ -100,7 +102,7 @@ mod tests {
         let target = dir.path().join("out");
         let output = Output::create(&target, false).unwrap();
         fs::write(output.path("a"), b"x").unwrap();
-        assert!(matches!(Output::create(&target, false).unwrap_err().kind(), ErrorKind::Locked));
+        assert!(matches!(Output::create(&target, false).unwrap_err().kind(), ErrorKind::Locked { .. }));
         drop(output);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }

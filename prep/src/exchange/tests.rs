@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use cloze_formats::Label;
 use cloze_formats::config::{InstanceConfig, MaskingMode};
 use cloze_formats::manifest::VocabularyInfo;
 use cloze_formats::rng::{KeyedRng, Purpose};
@@ -161,7 +162,7 @@ fn corpora_and_labelled_examples_travel_as_columns() {
             let ids = [2, 7 + i as u32, 9, 3];
             let row = CorpusRow { document_id: i, token_ids: Tokens::U32(&ids[1..3]), sentence_lengths: &[1, 1] };
             documents.push(row).unwrap();
-            let label = Some((i % 3) as i32);
+            let label = Some(Label::Class((i % 3) as i32));
             let row = GlueRow { input_ids: Tokens::U32(&ids), segment_a_length: 4, label, row_id: i };
             examples.push(row).unwrap();
         }
