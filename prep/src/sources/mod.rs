@@ -22,6 +22,9 @@ use crate::wikitext;
 
 pub use expand::expand;
 
+/// The path that stands for standard input.
+pub const STANDARD_INPUT: &str = "-";
+
 /// Largest document in bytes of text; more than this is taken for a file of another kind, and refused.
 pub const MAX_DOCUMENT_BYTES: usize = 256 << 20;
 
