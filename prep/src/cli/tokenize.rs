@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Context;
-use super::arguments::{SourceArgs, VocabularyArgs};
+use super::arguments::{ReadArgs, SourceArgs, VocabularyArgs};
 use crate::inspect::render::{bytes, percent, thousands};
 use crate::tokenize::{TokenizeConfig, tokenize};
 
@@ -15,6 +15,15 @@ pub struct TokenizeArgs {
     /// Inputs.
     #[command(flatten)]
     pub sources: SourceArgs,
+    /// How they are read.
+    #[command(flatten)]
+    pub reading: ReadArgs,
+    /// Drop documents whose text, after extraction, is exactly that of an earlier one.
+    #[arg(long)]
+    pub dedup: bool,
+    /// Drop documents with fewer characters of text than this.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub min_document_chars: u64,
     /// Vocabulary.
     #[command(flatten)]
     pub vocabulary: VocabularyArgs,
@@ -33,8 +42,17 @@ impl TokenizeArgs {
     pub(super) fn run(&self, context: &mut Context<'_>) -> anyhow::Result<()> {
         let vocabulary = self.vocabulary.read(context)?;
         let sources = self.sources.expand()?;
-        let config = TokenizeConfig { cased: self.vocabulary.cased, tokens_per_shard: self.tokens_per_shard };
+        let config = TokenizeConfig {
+            cased: self.vocabulary.cased,
+            tokens_per_shard: self.tokens_per_shard,
+            dedup: self.dedup,
+            min_document_chars: self.min_document_chars,
+            reading: self.reading.options(),
+        };
         let summary = tokenize(&config, &sources, &vocabulary, &self.out, self.restart, &context.progress)?;
+        for row in &summary.broken_rows {
+            context.warn(row);
+        }
         if context.emit_json(&summary)? {
             return Ok(());
         }
@@ -44,11 +62,17 @@ impl TokenizeArgs {
         writeln!(context.out, "  tokens     {}, [UNK] {}", thousands(s.tokens), percent(s.unknown_rate()))?;
         let (size, rate) = (bytes(s.text_bytes), s.megabytes_per_second());
         writeln!(context.out, "  text       {size} in {:.1} s, {rate:.1} MB/s", s.seconds)?;
-        for (reason, count) in s.skipped.iter().filter(|(_, count)| **count > 0) {
-            writeln!(context.out, "  skipped    {} pages: {reason}", thousands(*count))?;
+        for (reason, count) in &s.skipped {
+            let unit = if matches!(reason.as_str(), "null" | "broken") { "rows" } else { "pages" };
+            writeln!(context.out, "  skipped    {} {unit}: {reason}", thousands(*count))?;
         }
-        if s.documents_without_text > 0 {
-            writeln!(context.out, "  skipped    {} documents: no text", thousands(s.documents_without_text))?;
+        let dropped = [
+            (s.documents_without_text, "no text"),
+            (s.short_documents, "too short"),
+            (s.duplicate_documents, "duplicate"),
+        ];
+        for (count, reason) in dropped.into_iter().filter(|(count, _)| *count > 0) {
+            writeln!(context.out, "  dropped    {} documents: {reason}", thousands(count))?;
         }
         for source in &s.sources_without_documents {
             context.warn(&format!("{source}: no document in it"));

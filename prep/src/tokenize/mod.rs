@@ -6,8 +6,11 @@
 //! The title of a Wikipedia page is not part of its text, as in the extractions BERT was trained on. A sentence without
 //! tokens is dropped; a document without sentences is dropped and counted. Sentences longer than 65,535 tokens are split.
 
+mod budget;
+mod dedup;
 mod inputs;
 mod pipeline;
+mod spool;
 mod state;
 
 use std::path::Path;
@@ -24,14 +27,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::AtPath;
 use crate::progress::Progress;
-use crate::sources::SourceFile;
+use crate::sources::{ReadOptions, SourceFile};
 use crate::wordpiece::WordPiece;
 use crate::{Error, Result};
 
+use dedup::Seen;
 pub use inputs::{Input, WRITER, describe_input, source_entry};
 use pipeline::{Event, TokenizedDocument};
-use state::Position;
+use spool::Spool;
 pub use state::Summary;
+use state::{Dropped, Position};
 
 /// Everything that decides the bytes of a corpus, its sources and vocabulary aside; stored whole in its manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,11 +46,23 @@ pub struct TokenizeConfig {
     pub cased: bool,
     /// A shard is closed after the document that brings it to this many tokens. Default 64 Mi (128 MiB of ids).
     pub tokens_per_shard: u64,
+    /// Of documents with the same text only the first is kept. Default false.
+    pub dedup: bool,
+    /// Documents with fewer characters of text are dropped. Default 0.
+    pub min_document_chars: u64,
+    /// Which field or column of a source is its text.
+    pub reading: ReadOptions,
 }
 
 impl Default for TokenizeConfig {
     fn default() -> Self {
-        Self { cased: false, tokens_per_shard: 64 << 20 }
+        Self {
+            cased: false,
+            tokens_per_shard: 64 << 20,
+            dedup: false,
+            min_document_chars: 0,
+            reading: ReadOptions::default(),
+        }
     }
 }
 
@@ -73,7 +90,9 @@ pub fn tokenize(
         return Err(Error::invalid(out, "expected at least 1 token per shard, found 0"));
     }
     refuse_finished(out)?;
-    let inputs = describe_inputs(sources, progress)?;
+    // Sources are read twice, for their hash and for their text; standard input can be read once.
+    let spool = Spool::fill(sources, out)?;
+    let inputs = describe_inputs(sources, &spool, progress)?;
     if restart {
         discard_interrupted(out)?;
     }
@@ -90,7 +109,7 @@ pub fn tokenize(
     let words = Arc::new(WordPiece::new(vocabulary, config.cased));
     let mut bar = progress.bytes("tokenizing", inputs.iter().map(|input| input.bytes).sum());
     let resumed = corpus.position.clone();
-    let outcome = pipeline::run(sources, &words, (resumed.source, resumed.documents_read), |event| {
+    let outcome = pipeline::run(spool.sources(), &words, config, (resumed.source, resumed.documents_read), |event| {
         if let Event::Progress(bytes) = event {
             bar.set(bytes);
         }
@@ -107,16 +126,18 @@ pub fn tokenize(
 }
 
 /// Sizes and hashes of all sources, in their order.
-fn describe_inputs(sources: &[SourceFile], progress: &Progress) -> Result<Vec<Input>> {
+fn describe_inputs(named: &[SourceFile], spool: &Spool, progress: &Progress) -> Result<Vec<Input>> {
+    let sources = spool.sources();
     let bytes = |source: &SourceFile| std::fs::metadata(&source.path).map(|data| data.len()).at(&source.path);
     let total = sources.iter().map(bytes).sum::<Result<u64>>()?;
     let bar = std::sync::Mutex::new(progress.bytes("hashing sources", total));
-    let describe = |source: &SourceFile| {
-        let input = describe_input(&source.path, &source.kind.to_string())?;
+    let describe = |(source, named): (&SourceFile, &SourceFile)| {
+        let mut input = describe_input(&source.path, &source.kind.to_string())?;
+        input.name = named.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         bar.lock().expect("no thread panics with the bar").add(input.bytes);
         Ok(input)
     };
-    sources.par_iter().map(describe).collect()
+    sources.par_iter().zip(named).map(describe).collect()
 }
 
 /// Removes what an interrupted run left in `out`; a finished dataset is left alone, and so is one being written.
@@ -140,6 +161,8 @@ struct CorpusWriter {
     next_shard: u32,
     tokens_per_shard: u64,
     position: Position,
+    /// Only if duplicates are dropped.
+    seen: Option<Seen>,
 }
 
 impl CorpusWriter {
@@ -147,23 +170,33 @@ impl CorpusWriter {
     fn resume(writer: DatasetWriter, config: &TokenizeConfig, num_sources: usize) -> Result<Self> {
         let mut position = Position::start(num_sources);
         let mut next_shard = 0;
+        let mut seen = config.dedup.then(Seen::default);
+        let work_dir = writer.work_dir();
         for (index, finished) in writer.finished()? {
             if index != next_shard {
                 break;
             }
-            position = serde_json::from_value(finished.position).map_err(std::io::Error::other).at(writer.work_dir())?;
+            let after: Position =
+                serde_json::from_value(finished.position).map_err(std::io::Error::other).at(&work_dir)?;
+            if let Some(seen) = &mut seen
+                && !seen.load(&work_dir, index, after.hashes)?
+            {
+                break;
+            }
+            position = after;
             next_shard += 1;
         }
         position.summary.resumed_documents = position.summary.documents;
         position.summary.resumed_text_bytes = position.summary.text_bytes;
-        Ok(Self { writer, shard: None, next_shard, tokens_per_shard: config.tokens_per_shard, position })
+        let tokens_per_shard = config.tokens_per_shard;
+        Ok(Self { writer, shard: None, next_shard, tokens_per_shard, position, seen })
     }
 
     fn handle(&mut self, event: Event) -> Result<()> {
         match event {
             Event::Document(document) => self.push(&document),
-            Event::EndOfSource(skipped) => {
-                self.position.end_source(&skipped);
+            Event::EndOfSource(source, skipped) => {
+                self.position.end_source(source, skipped);
                 Ok(())
             }
             Event::Progress(_) => Ok(()),
@@ -171,9 +204,10 @@ impl CorpusWriter {
     }
 
     fn push(&mut self, document: &TokenizedDocument<'_>) -> Result<()> {
-        let document_id = self.position.summary.documents + self.position.summary.documents_without_text;
-        self.position.observe(document);
-        if document.sentence_lengths.is_empty() {
+        let document_id = self.position.summary.documents_read();
+        let dropped = self.judge(document);
+        self.position.observe(document, dropped);
+        if dropped.is_some() {
             return Ok(());
         }
         let shard = match &mut self.shard {
@@ -188,8 +222,24 @@ impl CorpusWriter {
         Ok(())
     }
 
+    /// Why a document is not wanted, if it is not.
+    fn judge(&mut self, document: &TokenizedDocument<'_>) -> Option<Dropped> {
+        if document.short {
+            return Some(Dropped::Short);
+        }
+        if document.sentence_lengths.is_empty() {
+            return Some(Dropped::Empty);
+        }
+        let seen = self.seen.as_mut()?;
+        (!seen.insert(document.hash)).then_some(Dropped::Duplicate)
+    }
+
     fn finish_shard(&mut self) -> Result<()> {
         if let Some(shard) = self.shard.take() {
+            if let Some(seen) = &mut self.seen {
+                // Before the journal says that the shard is finished.
+                self.position.hashes = Some(seen.save(&self.writer.work_dir(), self.next_shard)?);
+            }
             let position = serde_json::json!(self.position);
             self.writer.finish_shard(self.next_shard, shard, position)?;
             self.next_shard += 1;
@@ -199,10 +249,14 @@ impl CorpusWriter {
 
     fn finish(mut self, out: &Path, inputs: &[Input]) -> Result<Summary> {
         if self.position.summary.documents == 0 {
-            self.give_up(out);
             let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
-            let problem =
-                format!("expected documents with text, found none in {}; nothing was written", names.join(", "));
+            let kept = match summary_of_drops(&self.position.summary) {
+                Some(drops) => format!(" ({drops})"),
+                None => String::new(),
+            };
+            let names = names.join(", ");
+            let problem = format!("expected documents with text, found none in {names}{kept}; nothing was written");
+            self.give_up(out);
             return Err(Error::invalid(out, problem));
         }
         self.finish_shard()?;
@@ -227,4 +281,11 @@ impl CorpusWriter {
             let _ = std::fs::remove_dir(out);
         }
     }
+}
+
+/// What explains that nothing is left.
+fn summary_of_drops(summary: &Summary) -> Option<String> {
+    let broken = summary.broken_rows.first().map(|row| format!("broken rows, the first is {row}"));
+    let short = (summary.short_documents > 0).then(|| format!("{} are too short", summary.short_documents));
+    broken.or(short)
 }

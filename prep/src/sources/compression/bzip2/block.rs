@@ -2,8 +2,11 @@
 //!
 //! Source of the format: the files that bzip2 1.0.8 writes, and "bzip2: Format Specification" (J. Tsai, 2016).
 
+use super::Problem;
 use super::bits::Bits;
 use super::crc::crc32;
+use super::huffman::{LONGEST_CODE, Table};
+use super::paths::Paths;
 
 /// What a block begins with.
 pub(super) const BLOCK_MAGIC: u64 = 0x3141_5926_5359;
@@ -13,18 +16,6 @@ pub(super) const END_MAGIC: u64 = 0x1772_4538_5090;
 const MAX_BYTES: usize = 900_000;
 /// Symbols after which the Huffman table may change.
 const SYMBOLS_PER_SELECTOR: usize = 50;
-const LONGEST_CODE: u32 = 20;
-/// Codes up to this length are decoded with one look.
-const FAST_BITS: u32 = 10;
-
-/// Why a block could not be decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Problem {
-    /// It goes on where the bits end.
-    Short,
-    /// It contradicts itself; in which way.
-    Damaged(&'static str),
-}
 
 type Result<T> = std::result::Result<T, Problem>;
 
@@ -35,6 +26,7 @@ pub(super) struct BlockDecoder {
     last: Vec<u8>,
     /// For each row the row of the next character (upper 24 bits) and its own first character.
     rows: Vec<u32>,
+    paths: Paths,
     selectors: Vec<u8>,
     tables: Vec<Table>,
 }
@@ -51,9 +43,12 @@ impl BlockDecoder {
     /// Decodes the block that begins, with its magic, at bit `start` of `bytes`; bits from `end` on are not there.
     pub(super) fn decode(&mut self, bytes: &[u8], start: usize, end: usize) -> Result<Block> {
         let mut bits = Bits::new(bytes, start, end);
-        let decoded = self.decode_bits(&mut bits);
-        // What was made of bits that are not there means nothing, be it an error or not.
-        if bits.overrun() { Err(Problem::Short) } else { decoded }
+        match self.decode_bits(&mut bits) {
+            // What was made of bits that are not there means nothing, be it an error or not.
+            _ if bits.overrun() => Err(Problem::Short),
+            Err(_) if bits.position() + LONGEST_CODE as usize > end => Err(Problem::Short),
+            decoded => decoded,
+        }
     }
 
     fn decode_bits(&mut self, bits: &mut Bits<'_>) -> Result<Block> {
@@ -160,16 +155,13 @@ impl BlockDecoder {
         }
     }
 
-    /// Follows the rows from `origin`, undoing the run lengths of the very first step: four equal bytes are followed by
-    /// the number of further ones.
-    fn walk(&self, origin: usize) -> Vec<u8> {
+    /// Follows the rows from `origin` once for each, undoing the run lengths of the very first step: four equal bytes are
+    /// followed by the number of further ones.
+    fn walk(&mut self, origin: usize) -> Vec<u8> {
+        self.paths.walk_all(&mut self.rows, origin);
         let mut out = Vec::with_capacity(self.rows.len() + self.rows.len() / 16);
-        let rows = self.rows.as_slice();
-        let (mut row, mut previous, mut equal) = (origin, 0u8, 0u32);
-        for _ in 0..rows.len() {
-            let link = rows[row];
-            let byte = link as u8;
-            row = (link >> 8) as usize;
+        let (mut previous, mut equal) = (0u8, 0u32);
+        for byte in self.paths.chain(self.rows.len()) {
             if equal == 4 {
                 out.resize(out.len() + usize::from(byte), previous);
                 equal = 0;
@@ -221,93 +213,4 @@ fn move_to_front(front: &mut [u8; 256], position: usize) -> u8 {
     }
     front[0] = byte;
     byte
-}
-
-/// A canonical Huffman code.
-#[derive(Clone)]
-struct Table {
-    /// By the next [`FAST_BITS`] bits: symbol and code length, or 0 for longer codes.
-    fast: Vec<u16>,
-    /// By code length: one more than the last code; smaller ones have this length, if no shorter one.
-    limits: [u32; LONGEST_CODE as usize + 1],
-    /// By code length: what leads from a code to its place in `symbols`.
-    offsets: [i32; LONGEST_CODE as usize + 1],
-    /// By code length, then by value.
-    symbols: Vec<u16>,
-}
-
-impl Default for Table {
-    fn default() -> Self {
-        let (limits, offsets) = ([0; LONGEST_CODE as usize + 1], [0; LONGEST_CODE as usize + 1]);
-        Self { fast: vec![0; 1 << FAST_BITS], limits, offsets, symbols: Vec::new() }
-    }
-}
-
-impl Table {
-    /// Reads the code lengths of `num_symbols` symbols.
-    fn read(&mut self, bits: &mut Bits<'_>, num_symbols: usize) -> Result<()> {
-        let mut lengths = [0u8; 258];
-        let mut length = bits.take(5) as u32;
-        for symbol_length in &mut lengths[..num_symbols] {
-            while bits.take(1) == 1 {
-                length = if bits.take(1) == 0 { length + 1 } else { length.wrapping_sub(1) };
-                if !(1..=LONGEST_CODE).contains(&length) {
-                    return Err(Problem::Damaged("a Huffman code has an impossible length"));
-                }
-            }
-            *symbol_length = length as u8;
-        }
-        if !(1..=LONGEST_CODE).contains(&length) {
-            return Err(Problem::Damaged("a Huffman code has an impossible length"));
-        }
-        self.assign(&lengths[..num_symbols])
-    }
-
-    fn assign(&mut self, lengths: &[u8]) -> Result<()> {
-        self.fast.fill(0);
-        self.symbols.clear();
-        let mut code = 0u32;
-        for length in 1..=LONGEST_CODE {
-            self.offsets[length as usize] = self.symbols.len() as i32 - code as i32;
-            for (symbol, _) in lengths.iter().enumerate().filter(|(_, l)| u32::from(**l) == length) {
-                if code >> length != 0 {
-                    return Err(Problem::Damaged("it has more Huffman codes than there can be"));
-                }
-                if length <= FAST_BITS {
-                    let first = (code << (FAST_BITS - length)) as usize;
-                    let entry = (symbol as u16) << 4 | length as u16;
-                    self.fast[first..first + (1 << (FAST_BITS - length))].fill(entry);
-                }
-                self.symbols.push(symbol as u16);
-                code += 1;
-            }
-            self.limits[length as usize] = code;
-            code <<= 1;
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn decode(&self, bits: &mut Bits<'_>) -> Result<u16> {
-        let window = bits.peek();
-        let entry = self.fast[(window >> (64 - FAST_BITS)) as usize];
-        if entry != 0 {
-            bits.skip(u32::from(entry & 15));
-            return Ok(entry >> 4);
-        }
-        self.decode_long(bits, window)
-    }
-
-    #[cold]
-    fn decode_long(&self, bits: &mut Bits<'_>, window: u64) -> Result<u16> {
-        for length in FAST_BITS + 1..=LONGEST_CODE {
-            let code = (window >> (64 - length)) as u32;
-            if code < self.limits[length as usize] {
-                bits.skip(length);
-                let place = code as i32 + self.offsets[length as usize];
-                return self.symbols.get(place as usize).copied().ok_or(Problem::Damaged("a code has no symbol"));
-            }
-        }
-        Err(Problem::Damaged("a code has no symbol"))
-    }
 }

@@ -49,7 +49,8 @@ fn decode(bytes: &[u8], num_threads: usize) -> Result<Vec<u8>, String> {
 #[test]
 fn blocks_of_every_kind_and_any_number_of_streams_are_decoded() {
     let runs: Vec<u8> = (0..2_000u32).flat_map(|n| vec![(n % 7) as u8; (n * n % 600) as usize]).collect();
-    let texts = [prose(450_000), noise(250_000), runs, vec![0; 3_000_000], b"a".to_vec(), Vec::new(), b"aaaaa".to_vec()];
+    let texts =
+        [prose(450_000), noise(250_000), runs, vec![0; 3_000_000], b"a".to_vec(), Vec::new(), b"aaaaa".to_vec()];
     let mut streams = Vec::new();
     for (i, text) in texts.iter().enumerate() {
         for level in [1, 9] {
