@@ -12,7 +12,7 @@ use super::{RawDocument, ReadOptions, Skipped};
 use crate::{Error, Result};
 
 /// What an IPC file begins with; a stream follows, and behind that a footer which only random access needs.
-const FILE_MAGIC: &[u8] = b"ARROW1\0\0";
+const FILE_MAGIC: &[u8] = b"ARROW1";
 /// Larger record batches are refused: one is held in memory.
 const MAX_BATCH_BYTES: u64 = 1 << 30;
 
@@ -26,6 +26,8 @@ pub(super) struct ArrowRows {
     skipped: Arc<Skipped>,
     decoder: StreamDecoder,
     started: bool,
+    /// It is a file, whose stream has an end that is marked.
+    is_file: bool,
     rows: Rows,
     rows_before: u64,
     rows_in_batch: u64,
@@ -35,7 +37,17 @@ impl ArrowRows {
     pub(super) fn new(stream: Stream, options: &ReadOptions, skipped: Arc<Skipped>) -> Self {
         let decoder = StreamDecoder::new();
         let (column, rows) = (options.column.clone(), Rows::none());
-        Self { stream, column, skipped, decoder, started: false, rows, rows_before: 0, rows_in_batch: 0 }
+        Self {
+            stream,
+            column,
+            skipped,
+            decoder,
+            started: false,
+            is_file: false,
+            rows,
+            rows_before: 0,
+            rows_in_batch: 0,
+        }
     }
 
     fn next_document(&mut self) -> Result<Option<RawDocument>> {
@@ -62,7 +74,7 @@ impl ArrowRows {
             let block = self.stream.fill()?;
             if block.is_empty() {
                 return match self.decoder.finish() {
-                    Ok(()) if self.decoder.schema().is_some() => Ok(None),
+                    Ok(()) if self.decoder.schema().is_some() && !self.is_file => Ok(None),
                     _ => Err(self.invalid("data ends early: the file was cut short")),
                 };
             }
@@ -85,7 +97,9 @@ impl ArrowRows {
                 }
                 Ok(Ok(None)) => {}
                 // The end of the stream; the footer of a file may follow.
-                Ok(Err(error)) if error.contains("Unexpected EOS") => return Ok(None),
+                Ok(Err(error)) if error.contains("Unexpected EOS") && self.decoder.schema().is_some() => {
+                    return Ok(None);
+                }
                 Ok(Err(error)) => return Err(self.invalid(&format!("data is damaged ({error})"))),
                 Err(_) => return Err(self.invalid("data is damaged")),
             }
@@ -95,7 +109,10 @@ impl ArrowRows {
     fn skip_file_magic(&mut self) -> Result<()> {
         let start = self.stream.fill()?;
         if start.starts_with(FILE_MAGIC) {
-            self.stream.consume(FILE_MAGIC.len());
+            // Zeros follow, as many as bring the stream to what the writer aligns to.
+            let padding = start[FILE_MAGIC.len()..].iter().take_while(|byte| **byte == 0).count();
+            self.stream.consume(FILE_MAGIC.len() + padding);
+            self.is_file = true;
         } else if !start.starts_with(&[0xff; 4]) {
             return Err(self.invalid("data was expected (an IPC file or stream), found something else"));
         }

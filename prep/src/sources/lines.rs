@@ -86,9 +86,11 @@ impl Lines {
         self.stream.blame(error)
     }
 
-    fn too_large(&mut self) -> Error {
+    fn too_large(&self) -> Error {
         let (mega, line) = (MAX_DOCUMENT_BYTES >> 20, self.next.line + 1);
         let (unit, advice) = (self.unit, self.advice);
-        self.invalid(format!("expected {unit}s of at most {mega} MiB, found a larger one before line {line}; {advice}"))
+        let problem =
+            format!("expected {unit}s of at most {mega} MiB, found a larger one before line {line}; {advice}");
+        Error::invalid(self.stream.path(), problem)
     }
 }

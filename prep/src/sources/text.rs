@@ -248,6 +248,29 @@ learned men of all ages and countries.";
     }
 
     #[test]
+    fn a_line_without_end_is_refused_when_it_is_too_long() {
+        // A gigabyte of one line, made by repeating a small compressed member.
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, &vec![b'a'; 1 << 24]).unwrap();
+        let bytes = encoder.finish().unwrap().repeat(64);
+        for kind in [SourceKind::Text, SourceKind::Books, SourceKind::Sentences, SourceKind::Jsonl] {
+            let message = read(kind, &bytes).unwrap_err();
+            assert!(message.contains("s of at most 256 MiB, found a larger one before line 1; "), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_what_its_name_says_is_named_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.txt.gz");
+        // Its first byte was 0x1f.
+        std::fs::write(&path, [0x1e, 0x8b, 8, 0, 0xff, 0xfe, 1, 0x80]).unwrap();
+        let mut reader = documents(&SourceFile { kind: SourceKind::Text, path }).unwrap();
+        let message = reader.next().unwrap().unwrap_err().to_string();
+        assert!(message.contains("file.txt.gz: expected gzip data, by the name of the file, found something else"));
+    }
+
+    #[test]
     fn documents_before_the_wrong_bytes_are_still_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file.txt");

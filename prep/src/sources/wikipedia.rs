@@ -386,6 +386,17 @@ mod tests {
     }
 
     #[test]
+    fn bombs_do_not_go_off() {
+        // Entities are not expanded, so that ten of them cannot become a billion.
+        let entities = "<!DOCTYPE m [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;&a;\">]>";
+        let message = read((entities.to_owned() + &dump(&[page("A", "", "&b;")])).as_bytes()).unwrap_err();
+        assert!(message.contains("expected an entity that XML defines, found &b; (XML byte "), "{message}");
+        let deep = "<a>".repeat(1_000_000);
+        let message = read(format!("{HEAD}{deep}").as_bytes()).unwrap_err();
+        assert!(message.contains("expected elements at most 64 deep, found deeper ones"), "{message}");
+    }
+
+    #[test]
     fn damage_is_named_with_its_place() {
         let text = pages();
         let cut = &text[..text.find("Annað").unwrap()];

@@ -174,9 +174,8 @@ impl Stream {
         let expected = Compression::by_name(&self.path);
         if self.compression == Compression::None && expected != Compression::None {
             let name = expected.name();
-            let problem =
-                format!("expected {name} data, by the name of the file, found something else ({})", error.kind());
-            return Error::invalid(&self.path, problem);
+            let problem = format!("expected {name} data, by the name of the file, found something else");
+            return Error::invalid(&self.path, format!("{problem} ({}); restore or rename the file", error.kind()));
         }
         while matches!(self.compression, Compression::Gzip | Compression::Zstd | Compression::Xz) {
             match self.fill() {
