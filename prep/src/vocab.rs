@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::progress::Progress;
-use crate::sources::{SourceFile, documents};
+use crate::sources::{ReadOptions, SourceFile, documents_with};
 use crate::wordpiece::{CONTINUATION, MAX_CHARS_PER_WORD, Normalizer, for_each_word};
 use crate::{Error, Result};
 use pairs::Merger;
@@ -31,11 +31,19 @@ pub struct VocabConfig {
     pub min_frequency: u64,
     /// Characters kept at most, the most frequent ones. Default 1,000.
     pub limit_alphabet: usize,
+    /// Which field or column of a source is its text.
+    pub reading: ReadOptions,
 }
 
 impl Default for VocabConfig {
     fn default() -> Self {
-        Self { vocab_size: 30_522, cased: false, min_frequency: 2, limit_alphabet: 1_000 }
+        Self {
+            vocab_size: 30_522,
+            cased: false,
+            min_frequency: 2,
+            limit_alphabet: 1_000,
+            reading: ReadOptions::default(),
+        }
     }
 }
 
@@ -52,6 +60,8 @@ pub struct VocabSummary {
     pub num_words: usize,
     /// Documents read.
     pub documents: u64,
+    /// File, line and problem of the first few broken rows.
+    pub broken_rows: Vec<String>,
 }
 
 /// Trains a vocabulary on `sources` and publishes it at `out`, one token a line: the special tokens, then characters
@@ -71,7 +81,8 @@ pub fn vocab(config: &VocabConfig, sources: &[SourceFile], out: &Path, progress:
     if out.exists() {
         return Err(Error::invalid(out, "there is something here already; delete it or choose another name"));
     }
-    let (chunks, documents) = count_chunks(sources, progress)?;
+    let mut broken_rows = Vec::new();
+    let (chunks, documents) = count_chunks(sources, &config.reading, &mut broken_rows, progress)?;
     let words = words_of(chunks, config.cased);
     if words.is_empty() {
         return Err(Error::invalid(out, "expected text to learn from, found no word in the sources"));
@@ -96,19 +107,25 @@ pub fn vocab(config: &VocabConfig, sources: &[SourceFile], out: &Path, progress:
         characters_left_out: alphabet.num_left_out,
         num_words: words.len(),
         documents,
+        broken_rows,
     })
 }
 
 type Counts = HashMap<Box<str>, u64>;
 
 /// How often each run of text between white space occurs, and the number of documents.
-fn count_chunks(sources: &[SourceFile], progress: &Progress) -> Result<(Counts, u64)> {
+fn count_chunks(
+    sources: &[SourceFile],
+    reading: &ReadOptions,
+    broken_rows: &mut Vec<String>,
+    progress: &Progress,
+) -> Result<(Counts, u64)> {
     let (mut total, mut num_documents) = (Counts::new(), 0);
     let size = |source: &SourceFile| std::fs::metadata(&source.path).map_or(0, |data| data.len());
     let mut bar = progress.bytes("counting words", sources.iter().map(size).sum());
     let mut bytes_before = 0;
     for source in sources {
-        let mut reader = documents(source)?;
+        let mut reader = documents_with(source, reading)?;
         let bytes_read = reader.bytes_read();
         loop {
             let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -131,6 +148,8 @@ fn count_chunks(sources: &[SourceFile], progress: &Progress) -> Result<(Counts, 
             bar.set(bytes_before + bytes_read.load(std::sync::atomic::Ordering::Relaxed));
         }
         bytes_before += size(source);
+        let described = reader.skipped().broken_rows();
+        broken_rows.extend(described.iter().map(|row| format!("{}: {row}", source.path.display())));
     }
     Ok((total, num_documents))
 }

@@ -169,3 +169,100 @@ fn a_missing_source_and_an_unwritable_output_are_named() {
     let message = run(&[source], &out, 1_000).unwrap_err().to_string();
     assert!(message.contains("a finished dataset is here already"), "{message}");
 }
+
+#[test]
+fn duplicates_and_short_documents_are_dropped_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = write_source(dir.path(), "a.txt", SourceKind::Text, "Old ships sailed.\n\nsea\n\nNew ships.\n");
+    let second = write_source(
+        dir.path(),
+        "b.jsonl",
+        SourceKind::Jsonl,
+        "{\"text\": \"New ships.\"}\n{\"text\": \" Old ships sailed.\\n\"}\n{\"text\": \"new ships.\"}\nbroken\n",
+    );
+    let config = TokenizeConfig { dedup: true, min_document_chars: 4, ..TokenizeConfig::default() };
+    let out = dir.path().join("corpus");
+    let summary = tokenize(&config, &[first, second], &vocabulary(), &out, false, &Progress::silent()).unwrap();
+    assert_eq!((summary.documents, summary.duplicate_documents, summary.short_documents), (3, 2, 1));
+    assert_eq!(summary.skipped, [("broken".to_owned(), 1)].into());
+    assert!(summary.broken_rows[0].contains("b.jsonl: line 4: expected a JSON object"), "{:?}", summary.broken_rows);
+    let corpus = Dataset::open(&out).unwrap();
+    let ids: Vec<_> = (0..corpus.len()).map(|row| corpus.corpus_row(row).unwrap().document_id).collect();
+    assert_eq!(ids, [0, 2, 5], "numbers of documents in input order, dropped ones included");
+    let sources: Vec<_> = corpus.manifest().sources.iter().map(|s| (s.name.as_str(), s.documents)).collect();
+    assert_eq!(sources, [("a.txt", 2), ("b.jsonl", 1)]);
+}
+
+#[test]
+fn a_resumed_run_drops_the_same_duplicates() {
+    let dir = tempfile::tempdir().unwrap();
+    // Every document of the second file is in the first one; the last line of the third stops the run.
+    let all = prose(3_000);
+    let again: String = all.split_inclusive("\n\n").step_by(3).collect();
+    let sources = [
+        write_source(dir.path(), "a.txt", SourceKind::Text, &all),
+        write_source(dir.path(), "b.txt", SourceKind::Text, &(again.clone() + &prose(3_500))),
+        write_source(dir.path(), "c.jsonl", SourceKind::Jsonl, "{\"text\": \"The last ship.\"}\n{\"broken\n"),
+    ];
+    let config = TokenizeConfig { tokens_per_shard: 20_000, dedup: true, ..TokenizeConfig::default() };
+    let strict = {
+        let mut strict = config.clone();
+        strict.reading.strict = true;
+        strict
+    };
+    let run = |config: &TokenizeConfig, out: &Path, threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| tokenize(config, &sources, &vocabulary(), out, false, &Progress::silent()))
+    };
+    let (whole, resumed, damaged) = (dir.path().join("whole"), dir.path().join("resumed"), dir.path().join("damaged"));
+    let expected = run(&config, &whole, 1).unwrap();
+    assert_eq!((expected.documents, expected.duplicate_documents), (3_501, 4_000));
+    for out in [&resumed, &damaged] {
+        let message = run(&strict, out, 2).unwrap_err().to_string();
+        assert!(message.contains("c.jsonl: line 2: "), "{message}");
+    }
+    // Hashes that are damaged count as those of a shard that is.
+    std::fs::write(damaged.join(WORK_DIR).join("hashes-00002.bin"), [0; 32]).unwrap();
+    for out in [&resumed, &damaged] {
+        let summary = run(&config, out, 4).unwrap();
+        assert!(summary.resumed_documents > 0);
+        assert_eq!((summary.documents, summary.duplicate_documents), (3_501, 4_000));
+        assert_eq!(files(out), files(&whole));
+    }
+}
+
+/// Runs the program with `input` piped in; its exit code and what it says on standard error.
+fn pipe(args: &[&str], dir: &Path, input: &[u8]) -> (Option<i32>, String) {
+    use std::io::Write;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloze-prep"));
+    command.current_dir(dir).args(args).stdin(std::process::Stdio::piped());
+    let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // A program that refuses its arguments does not read.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn standard_input_gives_the_same_corpus_as_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = "{\"text\": \"The old ship.\"}\n{\"text\": \"The sea.\"}\n{\n";
+    std::fs::write(dir.path().join("-"), zstd::encode_all(rows.as_bytes(), 1).unwrap()).unwrap();
+    std::fs::write(dir.path().join("vocab.txt"), vocabulary().bytes()).unwrap();
+    let piped = std::fs::read(dir.path().join("-")).unwrap();
+    let call = |source: &str, out: &str, more: &[&str]| {
+        let args = [&["tokenize", "--jsonl", source, "--vocab", "vocab.txt", "--out", out], more].concat();
+        pipe(&args, dir.path(), &piped)
+    };
+    let warning = "line 3: expected a JSON object";
+    for (source, out) in [("-", "piped"), ("./-", "file")] {
+        let (code, message) = call(source, out, &[]);
+        assert_eq!(code, Some(0), "{message}");
+        assert!(message.starts_with("warning: ") && message.contains(warning), "{message}");
+    }
+    assert_eq!(files(&dir.path().join("piped")), files(&dir.path().join("file")));
+    let (code, message) = call("-", "strict", &["--strict"]);
+    assert_eq!(code, Some(2));
+    assert!(message.contains(warning) && message.lines().count() == 1, "{message}");
+    assert!(!dir.path().join("strict").exists());
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Context;
-use super::arguments::{SourceArgs, VocabularyArgs, WorldArgs, say_what_is_next};
+use super::arguments::{ReadArgs, SourceArgs, VocabularyArgs, WorldArgs, say_what_is_next};
 use super::interrupt;
 use crate::inspect::render::{bytes, percent, thousands};
 use crate::sentences::SentenceModel;
@@ -17,6 +17,15 @@ pub struct TokenizeArgs {
     /// Inputs.
     #[command(flatten)]
     pub sources: SourceArgs,
+    /// How they are read.
+    #[command(flatten)]
+    pub reading: ReadArgs,
+    /// Drop documents whose text, after extraction, is exactly that of an earlier one.
+    #[arg(long)]
+    pub dedup: bool,
+    /// Drop documents with fewer characters of text than this.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub min_document_chars: u64,
     /// Vocabulary.
     #[command(flatten)]
     pub vocabulary: VocabularyArgs,
@@ -52,9 +61,15 @@ impl TokenizeArgs {
             tokens_per_shard: self.tokens_per_shard,
             slice_bytes: self.slice_bytes,
             sentence_model: self.sentence_model.as_deref().map(SentenceModel::read).transpose()?.unwrap_or_default(),
+            dedup: self.dedup,
+            min_document_chars: self.min_document_chars,
+            reading: self.reading.options(),
         };
         let summary =
             tokenize_share(&config, &sources, &vocabulary, &self.out, self.restart, world, &context.progress)?;
+        for row in &summary.broken_rows {
+            context.warn(row);
+        }
         if context.emit_json(&summary)? {
             return Ok(());
         }
@@ -80,10 +95,13 @@ pub(super) fn describe(summary: &Summary, out: &Path, context: &mut Context<'_>)
         false => writeln!(context.out, "  text       {size}")?,
     }
     for (reason, count) in s.skipped.iter().filter(|(_, count)| **count > 0) {
-        writeln!(context.out, "  skipped    {} pages: {reason}", thousands(*count))?;
+        let unit = if matches!(reason.as_str(), "null" | "broken") { "rows" } else { "pages" };
+        writeln!(context.out, "  skipped    {} {unit}: {reason}", thousands(*count))?;
     }
-    if s.documents_without_text > 0 {
-        writeln!(context.out, "  skipped    {} documents: no text", thousands(s.documents_without_text))?;
+    let dropped =
+        [(s.documents_without_text, "no text"), (s.short_documents, "too short"), (s.duplicate_documents, "duplicate")];
+    for (count, reason) in dropped.into_iter().filter(|(count, _)| *count > 0) {
+        writeln!(context.out, "  dropped    {} documents: {reason}", thousands(count))?;
     }
     for source in &s.sources_without_documents {
         context.warn(&format!("{source}: no document in it"));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Context;
-use super::arguments::SourceArgs;
+use super::arguments::{ReadArgs, SourceArgs};
 use crate::inspect::render::thousands;
 use crate::vocab::{VocabConfig, vocab};
 
@@ -15,6 +15,9 @@ pub struct VocabArgs {
     /// Inputs.
     #[command(flatten)]
     pub sources: SourceArgs,
+    /// How they are read.
+    #[command(flatten)]
+    pub reading: ReadArgs,
     /// Tokens of the vocabulary, special tokens included.
     #[arg(long, default_value_t = 30522, value_name = "N")]
     pub vocab_size: usize,
@@ -35,9 +38,13 @@ impl VocabArgs {
             vocab_size: self.vocab_size,
             cased: self.cased,
             min_frequency: self.min_frequency,
+            reading: self.reading.options(),
             ..VocabConfig::default()
         };
         let s = vocab(&config, &self.sources.expand()?, &self.out, &context.progress)?;
+        for row in &s.broken_rows {
+            context.warn(row);
+        }
         if context.emit_json(&s)? {
             return Ok(());
         }

@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{SourceFile, SourceKind};
+use super::{STANDARD_INPUT, SourceFile, SourceKind};
 use crate::error::AtPath;
 use crate::{Error, Result};
 
 /// Expands files, folders and globs into a deterministic list.
 ///
-/// Patterns keep their order; what one pattern matches is sorted by path. A folder stands for every file below it;
-/// hidden files and folders (names that start with a dot) are left out. A file that two patterns name is read twice, as
+/// Patterns keep their order; what one pattern matches is sorted by path. A folder stands for every file below it that
+/// looks like one of its kind ([`SourceKind::takes`]); hidden files and folders (names that start with a dot) are left out.
+/// `-` is standard input. A file that two patterns name is read twice, as
 /// asked. A path that exists is taken literally even if it contains `*`, `?` or `[`.
 ///
 /// Errors: a file that is missing, a folder without files, a pattern that matches nothing or is malformed.
@@ -17,15 +18,38 @@ pub fn expand<P: AsRef<Path>>(kind: SourceKind, patterns: &[P]) -> Result<Vec<So
     let mut files = Vec::new();
     for pattern in patterns {
         let pattern = pattern.as_ref();
-        let mut paths = if pattern.exists() { expand_path(pattern)? } else { expand_glob(pattern)? };
+        let mut paths = match pattern {
+            _ if pattern == Path::new(STANDARD_INPUT) => vec![pattern.to_owned()],
+            _ if pattern.exists() => expand_path(kind, pattern)?,
+            _ => expand_glob(kind, pattern)?,
+        };
         paths.sort();
         files.extend(paths.into_iter().map(|path| SourceFile { kind, path }));
     }
     Ok(files)
 }
 
-/// The file itself, or all files below a folder.
-fn expand_path(path: &Path) -> Result<Vec<PathBuf>> {
+impl SourceKind {
+    /// Whether a file of a folder is read as this kind, going by its name.
+    ///
+    /// Text, books and sentences: any file. Wikipedia: a name with `.xml`, as dumps have (`pages-articles1.xml-p1p4.bz2`).
+    /// JSON Lines: `.jsonl`, `.ndjson` or `.json`, Arrow: `.arrow`, both with the ending of a compression or without.
+    /// Parquet: `.parquet`.
+    pub fn takes(self, path: &Path) -> bool {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let plain = [".gz", ".zst", ".bz2", ".xz"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
+        match self {
+            Self::Text | Self::Books | Self::Sentences => true,
+            Self::Wikipedia => name.contains(".xml"),
+            Self::Jsonl => [".jsonl", ".ndjson", ".json"].iter().any(|ending| plain.ends_with(ending)),
+            Self::Arrow => plain.ends_with(".arrow"),
+            Self::Parquet => name.ends_with(".parquet"),
+        }
+    }
+}
+
+/// The file itself, or all files of the kind below a folder.
+fn expand_path(kind: SourceKind, path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -41,19 +65,19 @@ fn expand_path(path: &Path) -> Result<Vec<PathBuf>> {
             // Links to folders are not followed: they may form a circle.
             if entry.file_type().at(&path)?.is_dir() {
                 folders.push(path);
-            } else if path.is_file() {
+            } else if path.is_file() && kind.takes(&path) {
                 files.push(path);
             }
         }
     }
     if files.is_empty() {
-        return Err(Error::invalid(path, "expected a folder with source files, found none in it"));
+        return Err(Error::invalid(path, format!("expected a folder with {kind} files, found none in it")));
     }
     Ok(files)
 }
 
 /// Everything a glob matches; folders it matches are expanded too.
-fn expand_glob(pattern: &Path) -> Result<Vec<PathBuf>> {
+fn expand_glob(kind: SourceKind, pattern: &Path) -> Result<Vec<PathBuf>> {
     let text =
         pattern.to_str().ok_or_else(|| Error::invalid(pattern, "no such file (and not UTF-8, so no pattern)"))?;
     if !text.contains(['*', '?', '[']) {
@@ -64,7 +88,7 @@ fn expand_glob(pattern: &Path) -> Result<Vec<PathBuf>> {
     for path in matches {
         let path =
             path.map_err(|e| Error::new(e.path(), std::io::Error::new(e.error().kind(), e.error().to_string())))?;
-        files.extend(expand_path(&path)?);
+        files.extend(expand_path(kind, &path)?);
     }
     if files.is_empty() {
         return Err(Error::invalid(pattern, "expected at least one file to match this pattern, found none"));
@@ -97,6 +121,33 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_gives_each_kind_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = [
+            "a.jsonl",
+            "b.json.gz",
+            "c.ndjson.zst",
+            "d.parquet",
+            "e.arrow",
+            "f.arrow.zst",
+            "g.xml",
+            "h.xml-p1p9.bz2",
+            "i.txt",
+        ];
+        for name in all {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        let found = |kind| names(&expand(kind, &[dir.path()]).unwrap(), dir.path());
+        assert_eq!(found(SourceKind::Jsonl), all[..3]);
+        assert_eq!(found(SourceKind::Parquet), ["d.parquet"]);
+        assert_eq!(found(SourceKind::Arrow), ["e.arrow", "f.arrow.zst"]);
+        assert_eq!(found(SourceKind::Wikipedia), ["g.xml", "h.xml-p1p9.bz2"]);
+        assert_eq!(found(SourceKind::Text), all);
+        // A file that is named is taken, whatever its name.
+        assert_eq!(expand(SourceKind::Jsonl, &[dir.path().join("i.txt")]).unwrap().len(), 1);
+    }
+
+    #[test]
     fn patterns_keep_their_order_and_matches_are_sorted() {
         let dir = tree();
         let patterns = [dir.path().join("d*"), dir.path().join("*.txt")];
@@ -115,7 +166,7 @@ mod tests {
         assert!(message("*.zip").ends_with("expected at least one file to match this pattern, found none"));
         assert!(message("***").contains("malformed file pattern"));
         std::fs::create_dir(dir.path().join("empty")).unwrap();
-        assert!(message("empty").ends_with("expected a folder with source files, found none in it"));
+        assert!(message("empty").ends_with("expected a folder with text files, found none in it"));
     }
 
     #[test]

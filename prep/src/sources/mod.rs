@@ -5,15 +5,21 @@
 //! [`RawDocument`]s as fast as bytes arrive, and [`RawDocument::into_document`], which is pure, un-wraps lines or
 //! extracts prose from wikitext on whatever thread the caller likes.
 
+mod arrow;
+mod column;
 mod compression;
 mod expand;
+mod jsonl;
+mod lines;
+mod parquet;
+mod skipped;
 mod text;
 mod wikipedia;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +27,10 @@ use crate::Result;
 use crate::wikitext;
 
 pub use expand::expand;
+pub use skipped::Skipped;
+
+/// The path that stands for standard input.
+pub const STANDARD_INPUT: &str = "-";
 
 /// Largest document in bytes of text; more than this is taken for a file of another kind, and refused.
 pub const MAX_DOCUMENT_BYTES: usize = 256 << 20;
@@ -37,6 +47,12 @@ pub enum SourceKind {
     Sentences,
     /// A MediaWiki XML export; each page of the main namespace is a document.
     Wikipedia,
+    /// JSON Lines; each row is a document.
+    Jsonl,
+    /// Parquet; each row is a document.
+    Parquet,
+    /// Arrow IPC, file or stream; each row is a document.
+    Arrow,
 }
 
 impl fmt::Display for SourceKind {
@@ -46,6 +62,9 @@ impl fmt::Display for SourceKind {
             Self::Books => "books",
             Self::Sentences => "sentences",
             Self::Wikipedia => "wikipedia",
+            Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
         })
     }
 }
@@ -57,6 +76,26 @@ pub struct SourceFile {
     pub kind: SourceKind,
     /// The file, as the user named it or as it was found in a folder.
     pub path: PathBuf,
+}
+
+/// Where the text is in rows that have more than text, and what is done about rows that are broken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReadOptions {
+    /// Field of a JSON Lines row. Default `text`.
+    pub field: String,
+    /// Column of a Parquet or Arrow file. Default `text`.
+    pub column: String,
+    /// A broken JSON Lines row is an error; otherwise it is skipped and counted. Default false. Not stored: it decides
+    /// whether there are documents at all, not which.
+    #[serde(skip)]
+    pub strict: bool,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { field: "text".to_owned(), column: "text".to_owned(), strict: false }
+    }
 }
 
 /// A document ready for sentence splitting.
@@ -81,7 +120,7 @@ pub struct RawDocument {
 /// What the body of a [`RawDocument`] is.
 #[derive(Clone, Debug)]
 enum Form {
-    /// Text, possibly hard-wrapped; blank lines (in books) separate paragraphs.
+    /// Text, possibly hard-wrapped; blank lines (where documents can have them) separate paragraphs.
     Prose,
     /// One sentence a line.
     Sentences,
@@ -112,35 +151,6 @@ impl RawDocument {
     }
 }
 
-/// Pages of a dump that are not documents, by reason; readable while the reader runs.
-#[derive(Debug, Default)]
-pub struct Skipped {
-    /// Pages outside the main namespace.
-    pub other_namespace: AtomicU64,
-    /// Redirects.
-    pub redirect: AtomicU64,
-    /// Disambiguation pages (and set indexes of names): lists of links, not prose.
-    pub disambiguation: AtomicU64,
-    /// Pages whose content model is not wikitext.
-    pub other_model: AtomicU64,
-    /// Pages without text.
-    pub empty: AtomicU64,
-}
-
-impl Skipped {
-    /// Reason and count, every reason, in a fixed order.
-    pub fn counts(&self) -> [(&'static str, u64); 5] {
-        let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        [
-            ("other namespace", get(&self.other_namespace)),
-            ("redirect", get(&self.redirect)),
-            ("disambiguation", get(&self.disambiguation)),
-            ("other content model", get(&self.other_model)),
-            ("empty", get(&self.empty)),
-        ]
-    }
-}
-
 /// Streams the raw documents of one file in input order, holding one document at a time.
 ///
 /// After an error the iterator ends.
@@ -157,7 +167,7 @@ impl DocumentReader {
         Arc::clone(&self.bytes_read)
     }
 
-    /// Pages left out so far, by reason; lasts longer than the reader.
+    /// What was left out so far, by reason; lasts longer than the reader.
     pub fn skipped(&self) -> Arc<Skipped> {
         Arc::clone(&self.skipped)
     }
@@ -176,17 +186,42 @@ impl Iterator for DocumentReader {
     }
 }
 
+/// Opens `source` for streaming, with default options; see [`documents_with`].
+pub fn documents(source: &SourceFile) -> Result<DocumentReader> {
+    documents_with(source, &ReadOptions::default())
+}
+
 /// Opens `source` for streaming.
 ///
+/// In documents from JSON Lines, Parquet and Arrow, as in books, blank lines separate paragraphs, and so does every line
+/// break unless the lines are wrapped.
+///
 /// Errors, here or while iterating: the file cannot be read, its compressed stream is damaged or cut short, it is not
-/// UTF-8 or not well-formed XML, or a document exceeds [`MAX_DOCUMENT_BYTES`].
-pub fn documents(source: &SourceFile) -> Result<DocumentReader> {
+/// UTF-8, or not well-formed XML, Parquet or Arrow, it has no such column, a row is broken ([`ReadOptions::strict`]), or a
+/// document exceeds [`MAX_DOCUMENT_BYTES`].
+pub fn documents_with(source: &SourceFile, options: &ReadOptions) -> Result<DocumentReader> {
+    let skipped = Arc::new(Skipped::default());
+    let noted = Arc::clone(&skipped);
+    if source.kind == SourceKind::Parquet {
+        let rows = parquet::ParquetRows::open(&source.path, options, noted)?;
+        let bytes_read = rows.bytes_read();
+        return Ok(DocumentReader { inner: Box::new(rows), bytes_read, skipped, failed: false });
+    }
     let stream = compression::open(&source.path)?;
     let bytes_read = stream.bytes_read();
-    let skipped = Arc::new(Skipped::default());
     let inner: Box<dyn Iterator<Item = Result<RawDocument>> + Send> = match source.kind {
-        SourceKind::Wikipedia => Box::new(wikipedia::Pages::new(stream, Arc::clone(&skipped))),
+        SourceKind::Wikipedia => Box::new(wikipedia::Pages::new(stream, noted)),
+        SourceKind::Jsonl => Box::new(jsonl::JsonRows::new(stream, options, noted)),
+        SourceKind::Arrow => Box::new(arrow::ArrowRows::new(stream, options, noted)),
         kind => Box::new(text::TextDocuments::new(stream, kind)),
     };
     Ok(DocumentReader { inner, bytes_read, skipped, failed: false })
+}
+
+/// Names in a message.
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    }
 }

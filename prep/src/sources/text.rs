@@ -3,124 +3,55 @@
 use std::ops::Range;
 
 use super::compression::Stream;
-use super::{Form, MAX_DOCUMENT_BYTES, RawDocument, SourceKind};
-use crate::{Error, Result};
+use super::lines::{BYTE_ORDER_MARK, Lines};
+use super::{Form, RawDocument, SourceKind};
+use crate::Result;
 
 /// Lines longer than this (in characters) were not wrapped by hand or by a mailer: each is a paragraph.
 const MAX_WRAP_WIDTH: usize = 100;
 /// Text narrower than this is a list or a poem rather than wrapped prose.
 const MIN_WRAP_WIDTH: usize = 40;
-/// Stands at the beginning of some files, and of each part of a file that was put together from such files.
-const BYTE_ORDER_MARK: char = '\u{feff}';
-
 /// Raw documents of a text file, in order.
 pub(super) struct TextDocuments {
-    stream: Stream,
+    lines: Lines,
     kind: SourceKind,
-    /// Decoded bytes and lines before the next one, for messages.
-    offset: u64,
-    line: u64,
-    ended: bool,
 }
 
 impl TextDocuments {
     pub(super) fn new(stream: Stream, kind: SourceKind) -> Self {
-        Self { stream, kind, offset: 0, line: 0, ended: false }
+        let advice = match kind {
+            SourceKind::Books => "each file is read as one document; split it, or use --text",
+            _ => "documents are separated by blank lines; separate or split them",
+        };
+        Self { lines: Lines::new(stream, "document", advice), kind }
     }
 
     /// Collects lines up to a blank one (or, for books, all lines); `None` at the end of the file.
     fn next_document(&mut self) -> Result<Option<RawDocument>> {
         let form = if self.kind == SourceKind::Sentences { Form::Sentences } else { Form::Prose };
         let mut body = Vec::new();
-        let (mut start_offset, mut start_line) = (self.offset, self.line);
-        while !self.ended {
+        let mut start = self.lines.place();
+        loop {
             let line_start = body.len();
-            self.read_line(&mut body)?;
+            if !self.lines.read(&mut body)? {
+                break;
+            }
             if is_blank(&body[line_start..]) && self.kind != SourceKind::Books {
                 body.truncate(line_start);
                 if !body.is_empty() {
                     break;
                 }
-                (start_offset, start_line) = (self.offset, self.line);
+                start = self.lines.place();
             }
         }
         if is_blank(&body) {
             return Ok(None);
         }
-        let mut body = String::from_utf8(body).map_err(|e| self.not_utf8(&e, start_offset, start_line))?;
+        let mut body = self.lines.utf8(body, start)?;
         if body.starts_with(BYTE_ORDER_MARK) {
             body.drain(..BYTE_ORDER_MARK.len_utf8());
         }
         Ok(Some(RawDocument { title: None, body, form }))
-    }
-
-    /// Appends the next line with its end to `body`; sets `ended` at the end of the file.
-    fn read_line(&mut self, body: &mut Vec<u8>) -> Result<()> {
-        let first = self.offset == 0;
-        let start = body.len();
-        loop {
-            let bytes = self.stream.fill()?;
-            if bytes.is_empty() {
-                self.ended = true;
-                break;
-            }
-            let end = memchr::memchr(b'\n', bytes).map(|at| at + 1);
-            let used = end.unwrap_or(bytes.len());
-            body.extend_from_slice(&bytes[..used]);
-            self.stream.consume(used);
-            self.offset += used as u64;
-            if body.len() > MAX_DOCUMENT_BYTES {
-                return Err(self.too_large());
-            }
-            if end.is_some() {
-                self.line += 1;
-                break;
-            }
-        }
-        if first {
-            self.check_byte_order_mark(&body[start..])?;
-        }
-        Ok(())
-    }
-
-    fn check_byte_order_mark(&self, start: &[u8]) -> Result<()> {
-        match start {
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err(Error::invalid(
-                self.stream.path(),
-                "expected UTF-8, found UTF-16 (by its byte order mark); convert it with `iconv -f UTF-16 -t UTF-8`",
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn too_large(&self) -> Error {
-        let mega = MAX_DOCUMENT_BYTES >> 20;
-        let advice = match self.kind {
-            SourceKind::Books => "each file is read as one document; split it, or use --text",
-            _ => "documents are separated by blank lines; separate or split them",
-        };
-        Error::invalid(
-            self.stream.path(),
-            format!(
-                "expected documents of at most {mega} MiB, found a larger one before line {}; {advice}",
-                self.line + 1
-            ),
-        )
-    }
-
-    /// Says where the first wrong byte is; `start_*` is where the document begins in the decoded file.
-    fn not_utf8(&self, error: &std::string::FromUtf8Error, start_offset: u64, start_line: u64) -> Error {
-        let valid = error.utf8_error().valid_up_to();
-        let bytes = error.as_bytes();
-        let line = start_line + 1 + memchr::memchr_iter(b'\n', &bytes[..valid]).count() as u64;
-        Error::invalid(
-            self.stream.path(),
-            format!(
-                "expected UTF-8, found byte 0x{:02x} at offset {} (line {line}); convert the file with `iconv -t UTF-8`",
-                bytes[valid],
-                start_offset + valid as u64
-            ),
-        )
     }
 }
 
@@ -314,6 +245,29 @@ learned men of all ages and countries.";
         assert!(message.contains("found byte 0xc3 at offset 7 (line 1)"), "{message}");
         let message = read(SourceKind::Text, b"\xff\xfea\0").unwrap_err();
         assert!(message.contains("found UTF-16"), "{message}");
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused_when_it_is_too_long() {
+        // A gigabyte of one line, made by repeating a small compressed member.
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, &vec![b'a'; 1 << 24]).unwrap();
+        let bytes = encoder.finish().unwrap().repeat(64);
+        for kind in [SourceKind::Text, SourceKind::Books, SourceKind::Sentences, SourceKind::Jsonl] {
+            let message = read(kind, &bytes).unwrap_err();
+            assert!(message.contains("s of at most 256 MiB, found a larger one before line 1; "), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_what_its_name_says_is_named_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.txt.gz");
+        // Its first byte was 0x1f.
+        std::fs::write(&path, [0x1e, 0x8b, 8, 0, 0xff, 0xfe, 1, 0x80]).unwrap();
+        let mut reader = documents(&SourceFile { kind: SourceKind::Text, path }).unwrap();
+        let message = reader.next().unwrap().unwrap_err().to_string();
+        assert!(message.contains("file.txt.gz: expected gzip data, by the name of the file, found something else"));
     }
 
     #[test]

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, BytesStart, Event};
@@ -12,6 +11,9 @@ use quick_xml::events::{BytesRef, BytesStart, Event};
 use super::compression::{Stream, TooLarge};
 use super::{Form, MAX_DOCUMENT_BYTES, RawDocument, Skipped};
 use crate::{Error, Result, wikitext};
+
+/// Exports are six elements deep; without a limit each level would take memory.
+const MAX_DEPTH: usize = 64;
 
 /// Pages of the main namespace that are documents, in the order of the dump.
 ///
@@ -87,7 +89,8 @@ impl Pages {
             }
         };
         self.buffer = buffer;
-        result
+        // What damage made of compressed data may pass for bad XML.
+        result.map_err(|error| self.reader.get_mut().blame(error))
     }
 
     fn step(&mut self, event: Event<'_>) -> Result<Step> {
@@ -126,6 +129,9 @@ impl Pages {
             Element::Model => self.page.model.clear(),
             Element::Other if start.local_name().as_ref() == "redirect" => self.page.redirect = true,
             _ => {}
+        }
+        if self.open.len() == MAX_DEPTH {
+            return Err(self.invalid(format!("expected elements at most {MAX_DEPTH} deep, found deeper ones")));
         }
         self.open.push(element);
         Ok(())
@@ -225,7 +231,7 @@ impl Pages {
             let form = Form::Wikitext(Arc::clone(&self.site));
             return Some(RawDocument { title: Some(page.title), body: page.text, form });
         };
-        add_one(reason);
+        Skipped::add_one(reason);
         None
     }
 
@@ -276,10 +282,6 @@ enum Step {
     More,
     Page(RawDocument),
     End,
-}
-
-fn add_one(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// An attribute's plain value.
@@ -381,6 +383,17 @@ mod tests {
         assert!(message(b"").contains("dump.xml: expected a MediaWiki export (<mediawiki>), found an empty file"));
         assert!(message(b"Hello there.").contains("expected a MediaWiki export (<mediawiki>), found text"));
         assert!(message(b"<html><body/></html>").contains("expected a MediaWiki export (<mediawiki>), found <html>"));
+    }
+
+    #[test]
+    fn bombs_do_not_go_off() {
+        // Entities are not expanded, so that ten of them cannot become a billion.
+        let entities = "<!DOCTYPE m [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;&a;\">]>";
+        let message = read((entities.to_owned() + &dump(&[page("A", "", "&b;")])).as_bytes()).unwrap_err();
+        assert!(message.contains("expected an entity that XML defines, found &b; (XML byte "), "{message}");
+        let deep = "<a>".repeat(1_000_000);
+        let message = read(format!("{HEAD}{deep}").as_bytes()).unwrap_err();
+        assert!(message.contains("expected elements at most 64 deep, found deeper ones"), "{message}");
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub fn finish(unfinished: UnfinishedDataset) -> Result<Summary> {
     let mut summary = Summary::default();
     records.iter().for_each(|record| summary.merge(&record.summary));
     if summary.documents == 0 {
-        return Err(no_documents(&dir, listed.iter().map(|source| source.name.as_str())));
+        return Err(no_documents(&dir, listed.iter().map(|source| source.name.as_str()), &summary));
     }
     let inputs = records.iter().flat_map(|r| r.inputs.iter().zip(r.documents_per_source.iter().copied()));
     let empty = inputs.clone().filter(|(_, documents)| *documents == 0);
@@ -57,12 +57,12 @@ fn read_record(unfinished: &UnfinishedDataset, rank: u32, slice: u32) -> Option<
     serde_json::from_slice(&bytes).ok()
 }
 
-pub(super) fn no_documents<'a>(dir: &Path, names: impl Iterator<Item = &'a str>) -> Error {
-    let names: Vec<_> = names.collect();
-    Error::invalid(
-        dir,
-        format!("expected documents with text, found none in {}; nothing was written", names.join(", ")),
-    )
+pub(super) fn no_documents<'a>(dir: &Path, names: impl Iterator<Item = &'a str>, summary: &Summary) -> Error {
+    let names = names.collect::<Vec<_>>().join(", ");
+    let broken = summary.broken_rows.first().map(|row| format!(" (broken rows, the first is {row})"));
+    let short = (summary.short_documents > 0).then(|| format!(" ({} are too short)", summary.short_documents));
+    let why = broken.or(short).unwrap_or_default();
+    Error::invalid(dir, format!("expected documents with text, found none in {names}{why}; nothing was written"))
 }
 
 fn from_json<T: serde::de::DeserializeOwned>(dir: &Path, value: &serde_json::Value) -> Result<T> {

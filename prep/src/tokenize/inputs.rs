@@ -30,7 +30,7 @@ pub fn describe_input(path: &Path, format: &str) -> Result<Input> {
     if !path.metadata().at(path)?.is_file() {
         return Err(Error::invalid(
             path,
-            "expected a regular file, found something else; write the text to a file first",
+            "expected a regular file, found something else; write it to a file first, or name it - and pipe it in",
         ));
     }
     let (sha256, bytes) = sha256_file(path)?;

@@ -6,38 +6,41 @@
 //! The title of a Wikipedia page is not part of its text, as in the extractions BERT was trained on. A sentence without
 //! tokens is dropped; a document without sentences is dropped and counted. Sentences longer than 65,535 tokens are split.
 
+mod budget;
+mod corpus_writer;
+mod dedup;
 mod finish;
 mod inputs;
 mod pipeline;
 mod slices;
+mod spool;
 mod state;
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cloze_formats::dataset::{ShardId, Share, discard_interrupted, refuse_finished};
+use cloze_formats::dataset::{Share, discard_interrupted, refuse_finished};
 use cloze_formats::manifest::VocabularyInfo;
 use cloze_formats::schema::Layout;
-use cloze_formats::shard::ShardWriter;
-use cloze_formats::{CorpusRow, DatasetSpec, DatasetWriter, Kind, Vocabulary, durable};
+use cloze_formats::{DatasetSpec, DatasetWriter, Kind, Vocabulary};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::AtPath;
 use crate::progress::Progress;
 use crate::sentences::SentenceModel;
-use crate::sources::SourceFile;
+use crate::sources::{ReadOptions, STANDARD_INPUT, SourceFile};
 use crate::wordpiece::WordPiece;
 use crate::world::World;
 use crate::{Error, Result};
 
+use corpus_writer::{CorpusWriter, OwnSlice};
 pub use finish::finish;
 pub use inputs::{Input, WRITER, describe_input, source_entry};
-use pipeline::{Event, TokenizedDocument};
-use slices::{Listed, SliceRecord, record_name};
-use state::Position;
+use pipeline::Event;
+use slices::Listed;
+use spool::Spool;
 pub use state::Summary;
 
 /// Everything that decides the bytes of a corpus, its sources and vocabulary aside; stored whole in its manifest.
@@ -53,6 +56,12 @@ pub struct TokenizeConfig {
     pub slice_bytes: u64,
     /// Parameters by which paragraphs are split into sentences; kept by name. Default `english`.
     pub sentence_model: SentenceModel,
+    /// Of documents with the same text only the first is kept. Default false.
+    pub dedup: bool,
+    /// Documents with fewer characters of text are dropped. Default 0.
+    pub min_document_chars: u64,
+    /// Which field or column of a source is its text.
+    pub reading: ReadOptions,
 }
 
 impl Default for TokenizeConfig {
@@ -62,6 +71,9 @@ impl Default for TokenizeConfig {
             tokens_per_shard: 64 << 20,
             slice_bytes: 256 << 20,
             sentence_model: SentenceModel::english(),
+            dedup: false,
+            min_document_chars: 0,
+            reading: ReadOptions::default(),
         }
     }
 }
@@ -104,10 +116,13 @@ pub fn tokenize_share(
     if config.tokens_per_shard == 0 {
         return Err(Error::invalid(out, "expected at least 1 token per shard, found 0"));
     }
+    check_ranks(config, sources, out, world)?;
     refuse_finished(out)?;
-    let listed = sources.iter().map(list).collect::<Result<Vec<_>>>()?;
-    let (sources, slices) = own_slices(config, sources, &listed, world);
-    let inputs = describe_inputs(&sources, progress)?;
+    // Sources are read twice, for their hash and for their text; standard input can be read once.
+    let spool = Spool::fill(sources, out)?;
+    let listed = spool.sources().iter().zip(sources).map(list).collect::<Result<Vec<_>>>()?;
+    let (sources, listed_own, slices) = own_slices(config, spool.sources(), &listed, world);
+    let inputs = describe_inputs(&sources, &listed_own, progress)?;
     let share = Share { rank: world.rank(), world_size: world.world_size(), inputs: serde_json::json!(inputs) };
     if restart {
         discard_interrupted(out, &share)?;
@@ -127,8 +142,7 @@ pub fn tokenize_share(
     let (mut corpus, start) = CorpusWriter::resume(writer, config, slices, &inputs)?;
     let words = Arc::new(WordPiece::new(vocabulary, config.cased));
     let mut bar = progress.bytes("tokenizing", inputs.iter().map(|input| input.bytes).sum());
-    let splitter = config.sentence_model.splitter();
-    let outcome = pipeline::run(&sources, &words, splitter, start, |event| {
+    let outcome = pipeline::run(&sources, &words, config, start, |event| {
         if let Event::Progress(bytes) = event {
             bar.set(bytes);
         }
@@ -144,18 +158,29 @@ pub fn tokenize_share(
     Ok(summary)
 }
 
-/// What every process knows of a source.
-fn list(source: &SourceFile) -> Result<Listed> {
-    let bytes = std::fs::metadata(&source.path).at(&source.path)?.len();
-    let name = source.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Listed { name, format: source.kind.to_string(), bytes })
+/// What only one process can do.
+fn check_ranks(config: &TokenizeConfig, sources: &[SourceFile], out: &Path, world: World) -> Result<()> {
+    if world.is_alone() {
+        return Ok(());
+    }
+    if config.dedup {
+        let problem = "dedup: expected one process, found several ranks, which do not see each other's documents";
+        return Err(Error::invalid(out, problem));
+    }
+    if sources.iter().any(|source| source.path == Path::new(STANDARD_INPUT)) {
+        let problem = "expected files that every rank can read, found standard input; write it to a file first";
+        return Err(Error::invalid(STANDARD_INPUT, problem));
+    }
+    Ok(())
 }
 
-/// A slice that falls to this process.
-struct OwnSlice {
-    number: u32,
-    /// Its sources among those of this process.
-    sources: Range<usize>,
+/// What every process knows of a source.
+///
+/// `named` is the same source as the user named it: standard input lies in a file.
+fn list((source, named): (&SourceFile, &SourceFile)) -> Result<Listed> {
+    let bytes = std::fs::metadata(&source.path).at(&source.path)?.len();
+    let name = named.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Listed { name, format: source.kind.to_string(), bytes })
 }
 
 /// The sources that fall to the rank of `world`, and how they are cut into slices.
@@ -164,192 +189,28 @@ fn own_slices(
     sources: &[SourceFile],
     listed: &[Listed],
     world: World,
-) -> (Vec<SourceFile>, Vec<OwnSlice>) {
+) -> (Vec<SourceFile>, Vec<Listed>, Vec<OwnSlice>) {
     let slices = slices::cut(listed, config.slice_bytes);
     let ranks = slices::deal(&slices, listed, world);
-    let (mut own_sources, mut own) = (Vec::new(), Vec::new());
+    let (mut own_sources, mut own_listed, mut own) = (Vec::new(), Vec::new(), Vec::new());
     for (number, (slice, _)) in (0..).zip(slices.into_iter().zip(ranks)).filter(|(_, (_, rank))| *rank == world.rank())
     {
         let first = own_sources.len();
+        own_listed.extend_from_slice(&listed[slice.clone()]);
         own_sources.extend_from_slice(&sources[slice]);
         own.push(OwnSlice { number, sources: first..own_sources.len() });
     }
-    (own_sources, own)
+    (own_sources, own_listed, own)
 }
 
-/// Sizes and hashes of `sources`, in their order.
-fn describe_inputs(sources: &[SourceFile], progress: &Progress) -> Result<Vec<Input>> {
-    let bytes = |source: &SourceFile| std::fs::metadata(&source.path).map(|data| data.len()).at(&source.path);
-    let total = sources.iter().map(bytes).sum::<Result<u64>>()?;
+/// Sizes and hashes of `sources`, in their order, under the names they are listed by.
+fn describe_inputs(sources: &[SourceFile], listed: &[Listed], progress: &Progress) -> Result<Vec<Input>> {
+    let total = listed.iter().map(|source| source.bytes).sum();
     let bar = std::sync::Mutex::new(progress.bytes("hashing sources", total));
-    let describe = |source: &SourceFile| {
-        let input = describe_input(&source.path, &source.kind.to_string())?;
+    let describe = |(source, listed): (&SourceFile, &Listed)| {
+        let input = Input { name: listed.name.clone(), ..describe_input(&source.path, &listed.format)? };
         bar.lock().expect("no thread panics with the bar").add(input.bytes);
         Ok(input)
     };
-    sources.par_iter().map(describe).collect()
-}
-
-/// The part of the corpus that this process writes, slice by slice, and where it stands.
-struct CorpusWriter {
-    writer: DatasetWriter,
-    tokens_per_shard: u64,
-    /// Sources of this process.
-    inputs: Vec<Input>,
-    /// Slices that are not finished; the first one is being written.
-    slices: std::collections::VecDeque<OwnSlice>,
-    shard: Option<ShardWriter>,
-    /// Within the slice.
-    next_shard: u32,
-    position: Position,
-    /// Of the finished slices.
-    summary: Summary,
-    has_finished_any: bool,
-}
-
-impl CorpusWriter {
-    /// Goes on after the last shard that an interrupted run has finished without a gap before it. Also returns the source
-    /// to go on with, and how many of its documents are done.
-    fn resume(
-        writer: DatasetWriter,
-        config: &TokenizeConfig,
-        slices: Vec<OwnSlice>,
-        inputs: &[Input],
-    ) -> Result<(Self, (usize, u64))> {
-        let finished = writer.finished()?;
-        let mut this = Self {
-            writer,
-            tokens_per_shard: config.tokens_per_shard,
-            inputs: inputs.to_vec(),
-            slices: slices.into(),
-            shard: None,
-            next_shard: 0,
-            position: Position::start(0),
-            summary: Summary::default(),
-            has_finished_any: !finished.is_empty(),
-        };
-        while let Some(slice) = this.slices.front() {
-            let slice_id = slice.number;
-            this.position = Position::start(slice.sources.len());
-            this.next_shard = 0;
-            while let Some(shard) = finished.get(&ShardId { slice: slice_id, index: this.next_shard }) {
-                let position = serde_json::from_value(shard.position.clone()).map_err(std::io::Error::other);
-                this.position = position.at(this.writer.work_dir())?;
-                this.next_shard += 1;
-            }
-            this.position.summary = std::mem::take(&mut this.position.summary).resumed();
-            match this.read_record(slice_id) {
-                Some(record) if record.num_shards == this.next_shard => {
-                    this.has_finished_any = true;
-                    this.summary.merge(&record.summary.resumed());
-                    this.slices.pop_front();
-                }
-                _ if this.position.source == slice.sources.len() => this.finish_slice()?,
-                _ => break,
-            }
-        }
-        let first = this.slices.front().map_or(inputs.len(), |slice| slice.sources.start + this.position.source);
-        let documents_read = if this.slices.is_empty() { 0 } else { this.position.documents_read };
-        Ok((this, (first, documents_read)))
-    }
-
-    fn read_record(&self, slice: u32) -> Option<SliceRecord> {
-        let bytes = std::fs::read(self.writer.work_dir().join(record_name(slice))).ok()?;
-        serde_json::from_slice(&bytes).ok()
-    }
-
-    fn handle(&mut self, event: Event) -> Result<()> {
-        match event {
-            Event::Document(document) => self.push(&document),
-            Event::EndOfSource(skipped) => {
-                self.position.end_source(&skipped);
-                if self.slices.front().is_some_and(|slice| self.position.source == slice.sources.len()) {
-                    self.finish_slice()?;
-                }
-                Ok(())
-            }
-            Event::Progress(_) => Ok(()),
-        }
-    }
-
-    fn push(&mut self, document: &TokenizedDocument<'_>) -> Result<()> {
-        let number = self.position.summary.documents + self.position.summary.documents_without_text;
-        let document_id = u64::from(self.slice()) << 32 | number;
-        self.position.observe(document);
-        if document.sentence_lengths.is_empty() {
-            return Ok(());
-        }
-        let id = self.shard_id();
-        let shard = match &mut self.shard {
-            Some(shard) => shard,
-            None => self.shard.insert(self.writer.shard(id)?),
-        };
-        let (token_ids, sentence_lengths) = (document.token_ids.into(), document.sentence_lengths);
-        shard.push(CorpusRow { document_id, token_ids, sentence_lengths })?;
-        if shard.statistics().tokens >= self.tokens_per_shard {
-            self.finish_shard()?;
-        }
-        Ok(())
-    }
-
-    /// Number of the slice being written.
-    fn slice(&self) -> u32 {
-        self.slices.front().expect("documents come from the sources of a slice").number
-    }
-
-    fn shard_id(&self) -> ShardId {
-        ShardId { slice: self.slice(), index: self.next_shard }
-    }
-
-    fn finish_shard(&mut self) -> Result<()> {
-        if let Some(shard) = self.shard.take() {
-            let position = serde_json::json!(self.position);
-            self.writer.finish_shard(self.shard_id(), shard, position)?;
-            self.next_shard += 1;
-            self.has_finished_any = true;
-        }
-        Ok(())
-    }
-
-    /// Closes the slice and turns to the next one.
-    fn finish_slice(&mut self) -> Result<()> {
-        self.finish_shard()?;
-        let slice = self.slices.pop_front().expect("a slice is being written");
-        let following = self.slices.front().map_or(0, |slice| slice.sources.len());
-        let position = std::mem::replace(&mut self.position, Position::start(following));
-        self.summary.merge(&position.summary);
-        let counts = Summary { resumed_documents: 0, resumed_text_bytes: 0, ..position.summary };
-        let record = SliceRecord {
-            num_shards: std::mem::take(&mut self.next_shard),
-            inputs: self.inputs[slice.sources].to_vec(),
-            documents_per_source: position.documents_per_source,
-            summary: counts,
-        };
-        let path = self.writer.work_dir().join(record_name(slice.number));
-        let json = serde_json::to_vec(&record).map_err(std::io::Error::other).at(&path)?;
-        durable::write(path, &json)
-    }
-
-    /// Publishes if there are no other ranks.
-    fn finish(self, world: World, out: &Path, listed: &[Listed]) -> Result<Summary> {
-        let ours = self.summary;
-        if !world.is_alone() {
-            return Ok(ours);
-        }
-        if ours.documents == 0 {
-            self.writer.abandon();
-            return Err(finish::no_documents(out, listed.iter().map(|source| source.name.as_str())));
-        }
-        let all = finish(self.writer.into_unfinished())?;
-        let (resumed_documents, resumed_text_bytes) = (ours.resumed_documents, ours.resumed_text_bytes);
-        Ok(Summary { resumed_documents, resumed_text_bytes, ..all })
-    }
-
-    /// After an error: leaves finished shards for a resume; without any, leaves no trace.
-    fn give_up(self) {
-        if !self.has_finished_any {
-            drop(self.shard);
-            self.writer.abandon();
-        }
-    }
+    sources.par_iter().zip(listed).map(describe).collect()
 }

@@ -2,16 +2,18 @@
 //!
 //! The reader cuts its documents into chunks of about a megabyte. For each chunk it makes a channel for the one result;
 //! the sending end goes to the workers with the chunk, the receiving end into a bounded queue, in order. The caller's thread
-//! takes receivers from that queue one after the other, so order is kept without sorting, and the bound on the queue is
-//! the bound on memory.
+//! takes receivers from that queue one after the other, so order is kept without sorting. Memory is bounded by the length of
+//! the queue and by the bytes of all documents in flight: see `budget.rs`.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
+use super::budget::Budget;
+use super::{TokenizeConfig, dedup};
 use crate::sentences::Splitter;
-use crate::sources::{RawDocument, SourceFile, documents};
+use crate::sources::{Document, RawDocument, ReadOptions, Skipped, SourceFile, documents_with};
 use crate::wordpiece::{Encoder, WordPiece};
 use crate::{Error, Result};
 
@@ -19,13 +21,15 @@ use crate::{Error, Result};
 const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks in flight per worker: being tokenized, waiting, or done and not yet written.
 const CHUNKS_PER_WORKER: usize = 4;
+/// Bytes of documents in flight. Their tokens take about as much again, as does their text while it is extracted.
+const MAX_BYTES_IN_FLIGHT: usize = 128 << 20;
 
 /// What the pipeline hands over, in input order.
 pub(super) enum Event<'a> {
     /// The next document.
     Document(TokenizedDocument<'a>),
-    /// The source is over; pages of it that were no documents, by reason.
-    EndOfSource(Vec<(&'static str, u64)>),
+    /// The source is over; what in it was no document.
+    EndOfSource(&'a SourceFile, &'a Skipped),
     /// Bytes of all sources consumed.
     Progress(u64),
 }
@@ -38,13 +42,26 @@ pub(super) struct TokenizedDocument<'a> {
     pub(super) unknown_tokens: u64,
     pub(super) split_sentences: u64,
     pub(super) text_bytes: u64,
+    /// It has text, but less than wanted, and was not tokenized.
+    pub(super) short: bool,
+    /// Equal for equal texts; 0 if nobody asks.
+    pub(super) hash: u128,
 }
 
 /// What goes through the ordered queue.
-enum Ticket {
-    Chunk(Receiver<TokenizedChunk>, u64),
-    EndOfSource(Vec<(&'static str, u64)>),
+enum Ticket<'s> {
+    Chunk(ChunkTicket),
+    EndOfSource(&'s SourceFile, Arc<Skipped>),
     Failed(Error),
+}
+
+/// A chunk that a worker has, or will have.
+struct ChunkTicket {
+    result: Receiver<TokenizedChunk>,
+    /// Bytes of its documents, to be given back to the budget.
+    bytes: usize,
+    /// Bytes of all sources consumed when it was closed.
+    bytes_read: u64,
 }
 
 /// Documents for a worker, and where their result goes.
@@ -59,7 +76,7 @@ struct Job {
 pub(super) fn run(
     sources: &[SourceFile],
     words: &Arc<WordPiece>,
-    splitter: &Splitter,
+    config: &TokenizeConfig,
     start: (usize, u64),
     mut handle: impl FnMut(Event<'_>) -> Result<()>,
 ) -> Result<()> {
@@ -69,30 +86,34 @@ pub(super) fn run(
     // Owned by the workers alone: should they all die, the reader's next chunk finds the queue closed.
     let queue = Arc::new(Mutex::new(queue));
     let stop = AtomicBool::new(false);
+    let budget = Budget::new(MAX_BYTES_IN_FLIGHT);
     std::thread::scope(|scope| {
-        scope.spawn(|| Reader::new(jobs, tickets, &stop).read(sources, start));
+        scope.spawn(|| Reader::new(jobs, tickets, &stop, &budget).read(sources, &config.reading, start));
         for _ in 0..num_workers {
             let queue = Arc::clone(&queue);
-            scope.spawn(move || work(&queue, words, splitter));
+            scope.spawn(move || work(&queue, words, config));
         }
         drop(queue);
-        let outcome = order.into_iter().try_for_each(|ticket| redeem(ticket, &mut handle));
+        let outcome = order.into_iter().try_for_each(|ticket| redeem(ticket, &budget, &mut handle));
         // The reader may be deep in a large file; the closed queue alone would stop it only at its next chunk.
         stop.store(true, Ordering::Relaxed);
+        budget.close();
         outcome
     })
 }
 
 /// Waits for what `ticket` promises and hands it over.
-fn redeem(ticket: Ticket, handle: &mut impl FnMut(Event<'_>) -> Result<()>) -> Result<()> {
+fn redeem(ticket: Ticket<'_>, budget: &Budget, handle: &mut impl FnMut(Event<'_>) -> Result<()>) -> Result<()> {
     match ticket {
-        Ticket::Chunk(result, bytes_read) => {
+        Ticket::Chunk(ChunkTicket { result, bytes, bytes_read }) => {
             // Only a worker that panicked sends nothing; its panic resurfaces when the scope ends.
             let chunk = result.recv().map_err(|_| Error::invalid("tokenize", "a worker has stopped"))?;
             chunk.documents().try_for_each(|document| handle(Event::Document(document)))?;
+            drop(chunk);
+            budget.give_back(bytes);
             handle(Event::Progress(bytes_read))
         }
-        Ticket::EndOfSource(skipped) => handle(Event::EndOfSource(skipped)),
+        Ticket::EndOfSource(source, skipped) => handle(Event::EndOfSource(source, &skipped)),
         Ticket::Failed(error) => Err(error),
     }
 }
@@ -100,8 +121,9 @@ fn redeem(ticket: Ticket, handle: &mut impl FnMut(Event<'_>) -> Result<()>) -> R
 /// The reading thread's state.
 struct Reader<'a> {
     jobs: SyncSender<Job>,
-    tickets: SyncSender<Ticket>,
+    tickets: SyncSender<Ticket<'a>>,
     stop: &'a AtomicBool,
+    budget: &'a Budget,
     chunk: Vec<RawDocument>,
     chunk_bytes: usize,
 }
@@ -110,15 +132,15 @@ struct Reader<'a> {
 struct Stopped;
 
 impl<'a> Reader<'a> {
-    fn new(jobs: SyncSender<Job>, tickets: SyncSender<Ticket>, stop: &'a AtomicBool) -> Self {
-        Self { jobs, tickets, stop, chunk: Vec::new(), chunk_bytes: 0 }
+    fn new(jobs: SyncSender<Job>, tickets: SyncSender<Ticket<'a>>, stop: &'a AtomicBool, budget: &'a Budget) -> Self {
+        Self { jobs, tickets, stop, budget, chunk: Vec::new(), chunk_bytes: 0 }
     }
 
-    fn read(mut self, sources: &[SourceFile], (first, mut to_skip): (usize, u64)) {
+    fn read(mut self, sources: &'a [SourceFile], options: &ReadOptions, (first, mut to_skip): (usize, u64)) {
         let size = |source: &SourceFile| std::fs::metadata(&source.path).map_or(0, |data| data.len());
         let mut bytes_before: u64 = sources[..first].iter().map(size).sum();
         for source in &sources[first..] {
-            if self.read_source(source, to_skip, bytes_before).is_err() {
+            if self.read_source(source, options, to_skip, bytes_before).is_err() {
                 return;
             }
             bytes_before += size(source);
@@ -126,8 +148,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read_source(&mut self, source: &SourceFile, mut to_skip: u64, bytes_before: u64) -> Result<(), Stopped> {
-        let reader = match documents(source) {
+    fn read_source(
+        &mut self,
+        source: &'a SourceFile,
+        options: &ReadOptions,
+        mut to_skip: u64,
+        bytes_before: u64,
+    ) -> Result<(), Stopped> {
+        let reader = match documents_with(source, options) {
             Ok(reader) => reader,
             Err(error) => return self.fail(error),
         };
@@ -150,21 +178,24 @@ impl<'a> Reader<'a> {
             }
         }
         self.send_chunk(position())?;
-        self.send(Ticket::EndOfSource(skipped.counts().to_vec()))
+        self.send(Ticket::EndOfSource(source, skipped))
     }
 
     fn send_chunk(&mut self, bytes_read: u64) -> Result<(), Stopped> {
         let documents = std::mem::take(&mut self.chunk);
-        self.chunk_bytes = 0;
+        let bytes = std::mem::take(&mut self.chunk_bytes);
         if documents.is_empty() {
             return Ok(());
         }
-        let (result, receiver) = sync_channel(1);
-        self.send(Ticket::Chunk(receiver, bytes_read))?;
-        self.jobs.send(Job { documents, result }).map_err(|_| Stopped)
+        if !self.budget.take(bytes) {
+            return Err(Stopped);
+        }
+        let (sender, result) = sync_channel(1);
+        self.send(Ticket::Chunk(ChunkTicket { result, bytes, bytes_read }))?;
+        self.jobs.send(Job { documents, result: sender }).map_err(|_| Stopped)
     }
 
-    fn send(&self, ticket: Ticket) -> Result<(), Stopped> {
+    fn send(&self, ticket: Ticket<'a>) -> Result<(), Stopped> {
         self.tickets.send(ticket).map_err(|_| Stopped)
     }
 
@@ -175,13 +206,14 @@ impl<'a> Reader<'a> {
 }
 
 /// A worker: takes chunks until there are no more.
-fn work(queue: &Mutex<Receiver<Job>>, words: &Arc<WordPiece>, splitter: &Splitter) {
+fn work(queue: &Mutex<Receiver<Job>>, words: &Arc<WordPiece>, config: &TokenizeConfig) {
     let mut encoder = Encoder::new(Arc::clone(words));
+    let splitter = config.sentence_model.splitter();
     loop {
         let Ok(job) = queue.lock().expect("no worker panics while it takes a job").recv() else { return };
         let mut chunk = TokenizedChunk::default();
         for document in job.documents {
-            chunk.push(document, splitter, &mut encoder, words.unknown());
+            chunk.push(&document.into_document(), config, splitter, &mut encoder, words.unknown());
         }
         // Nobody waits for it any more when writing has failed.
         let _ = job.result.send(chunk);
@@ -204,14 +236,25 @@ struct DocumentBounds {
     unknown_tokens: u64,
     split_sentences: u64,
     text_bytes: u64,
+    short: bool,
+    hash: u128,
 }
 
 impl TokenizedChunk {
-    fn push(&mut self, document: RawDocument, splitter: &Splitter, encoder: &mut Encoder, unknown: u32) {
-        let document = document.into_document();
+    fn push(
+        &mut self,
+        document: &Document,
+        config: &TokenizeConfig,
+        splitter: &Splitter,
+        encoder: &mut Encoder,
+        unknown: u32,
+    ) {
+        let short = is_short(document, config.min_document_chars);
+        let paragraphs = if short { &[] } else { document.paragraphs.as_slice() };
+        let hash = if config.dedup { dedup::hash(paragraphs) } else { 0 };
         let (first_token, first_sentence) = (self.token_ids.len(), self.sentence_lengths.len());
         let (mut split_sentences, mut text_bytes) = (0, 0);
-        for paragraph in &document.paragraphs {
+        for paragraph in paragraphs {
             text_bytes += paragraph.len() as u64;
             self.sentences.clear();
             if document.presplit {
@@ -228,8 +271,15 @@ impl TokenizedChunk {
         let token_ids = first_token..self.token_ids.len();
         let unknown_tokens = self.token_ids[token_ids.clone()].iter().filter(|&&id| id == unknown).count() as u64;
         let sentence_lengths = first_sentence..self.sentence_lengths.len();
-        let bounds = DocumentBounds { token_ids, sentence_lengths, unknown_tokens, split_sentences, text_bytes };
-        self.documents.push(bounds);
+        self.documents.push(DocumentBounds {
+            token_ids,
+            sentence_lengths,
+            unknown_tokens,
+            split_sentences,
+            text_bytes,
+            short,
+            hash,
+        });
     }
 
     fn documents(&self) -> impl Iterator<Item = TokenizedDocument<'_>> {
@@ -239,8 +289,16 @@ impl TokenizedChunk {
             unknown_tokens: bounds.unknown_tokens,
             split_sentences: bounds.split_sentences,
             text_bytes: bounds.text_bytes,
+            short: bounds.short,
+            hash: bounds.hash,
         })
     }
+}
+
+/// Whether there is text, but fewer than `min_chars` characters of it.
+fn is_short(document: &Document, min_chars: u64) -> bool {
+    let chars = |paragraph: &String| paragraph.chars().count() as u64;
+    min_chars > 0 && !document.paragraphs.is_empty() && document.paragraphs.iter().map(chars).sum::<u64>() < min_chars
 }
 
 /// Adds a sentence of `num_tokens`, in pieces of at most 65,535; returns 1 if it took more than one.

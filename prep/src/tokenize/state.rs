@@ -2,19 +2,31 @@
 
 use std::collections::BTreeMap;
 
+use cloze_formats::checksum::Crc32c;
 use serde::{Deserialize, Serialize};
 
 use super::pipeline::TokenizedDocument;
+use crate::sources::{Skipped, SourceFile};
+
+/// Broken rows that a summary describes.
+const MAX_BROKEN_ROWS: usize = 10;
 
 /// What tokenizing did; an interrupted and resumed run counts as one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Summary {
     /// Documents in the corpus.
     pub documents: u64,
     /// Documents that were dropped because nothing was left of them after extraction.
     pub documents_without_text: u64,
-    /// Pages that are not documents, by reason.
+    /// Documents that were dropped because an equal one came before.
+    pub duplicate_documents: u64,
+    /// Documents that were dropped because they are shorter than wanted.
+    pub short_documents: u64,
+    /// Pages and rows that are not documents, by reason.
     pub skipped: BTreeMap<String, u64>,
+    /// File, line and problem of the first few broken rows.
+    pub broken_rows: Vec<String>,
     /// Source files from which no document came.
     pub sources_without_documents: Vec<String>,
     /// Sentences with tokens.
@@ -36,6 +48,11 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Documents read, dropped ones included.
+    pub(super) fn documents_read(&self) -> u64 {
+        self.documents + self.documents_without_text + self.duplicate_documents + self.short_documents
+    }
+
     /// Share of tokens that are `[UNK]`.
     pub fn unknown_rate(&self) -> f64 {
         self.unknown_tokens as f64 / self.tokens.max(1) as f64
@@ -45,9 +62,13 @@ impl Summary {
     pub(super) fn merge(&mut self, other: &Self) {
         self.documents += other.documents;
         self.documents_without_text += other.documents_without_text;
+        self.duplicate_documents += other.duplicate_documents;
+        self.short_documents += other.short_documents;
         for (reason, count) in &other.skipped {
             *self.skipped.entry(reason.clone()).or_default() += count;
         }
+        self.broken_rows.extend_from_slice(&other.broken_rows);
+        self.broken_rows.truncate(MAX_BROKEN_ROWS);
         self.sources_without_documents.extend_from_slice(&other.sources_without_documents);
         self.sentences += other.sentences;
         self.split_sentences += other.split_sentences;
@@ -79,20 +100,34 @@ pub(super) struct Position {
     /// Documents each source of the slice has given to the corpus.
     pub(super) documents_per_source: Vec<u64>,
     pub(super) summary: Summary,
+    /// Checksum of the hashes kept with the shard that ends here, if duplicates are dropped.
+    #[serde(default)]
+    pub(super) hashes: Option<Crc32c>,
+}
+
+/// Why a document is not in the corpus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dropped {
+    Empty,
+    Short,
+    Duplicate,
 }
 
 impl Position {
     pub(super) fn start(num_sources: usize) -> Self {
-        Self { source: 0, documents_read: 0, documents_per_source: vec![0; num_sources], summary: Summary::default() }
+        let (documents_per_source, summary) = (vec![0; num_sources], Summary::default());
+        Self { source: 0, documents_read: 0, documents_per_source, summary, hashes: None }
     }
 
-    pub(super) fn observe(&mut self, document: &TokenizedDocument<'_>) {
+    pub(super) fn observe(&mut self, document: &TokenizedDocument<'_>, dropped: Option<Dropped>) {
         self.documents_read += 1;
         let summary = &mut self.summary;
         summary.text_bytes += document.text_bytes;
-        if document.sentence_lengths.is_empty() {
-            summary.documents_without_text += 1;
-            return;
+        match dropped {
+            None => {}
+            Some(Dropped::Empty) => return summary.documents_without_text += 1,
+            Some(Dropped::Short) => return summary.short_documents += 1,
+            Some(Dropped::Duplicate) => return summary.duplicate_documents += 1,
         }
         self.documents_per_source[self.source] += 1;
         summary.documents += 1;
@@ -102,12 +137,14 @@ impl Position {
         summary.unknown_tokens += document.unknown_tokens;
     }
 
-    /// `skipped`: pages of the source that were not documents, by reason.
-    pub(super) fn end_source(&mut self, skipped: &[(&'static str, u64)]) {
+    pub(super) fn end_source(&mut self, source: &SourceFile, skipped: &Skipped) {
         self.source += 1;
         self.documents_read = 0;
-        for &(reason, count) in skipped.iter().filter(|(_, count)| *count > 0) {
+        for (reason, count) in skipped.counts().into_iter().filter(|(_, count)| *count > 0) {
             *self.summary.skipped.entry(reason.to_owned()).or_default() += count;
         }
+        let described = skipped.broken_rows().into_iter().map(|row| format!("{}: {row}", source.path.display()));
+        self.summary.broken_rows.extend(described);
+        self.summary.broken_rows.truncate(MAX_BROKEN_ROWS);
     }
 }
