@@ -103,10 +103,14 @@ impl Layout {
     }
 
     /// The layout whose columns are all among `names`, for a vocabulary of `num_tokens`; of several the one with the most.
-    pub fn matching(names: &[&str], num_tokens: usize) -> Option<Self> {
+    /// A column of labels holds scores if `scores`.
+    pub fn matching(names: &[&str], num_tokens: usize, scores: bool) -> Option<Self> {
         let wide = num_tokens > 1 << 16;
-        let fits =
-            |layout: &Self| layout.wide_tokens == wide && layout.columns().iter().all(|(name, _)| names.contains(name));
+        let fits = |layout: &Self| {
+            layout.wide_tokens == wide
+                && layout.label_type().is_none_or(|labels| (labels == LabelType::Score) == scores)
+                && layout.columns().iter().all(|(name, _)| names.contains(name))
+        };
         Self::all().filter(fits).max_by_key(|layout| layout.columns().len())
     }
 
@@ -225,9 +229,10 @@ mod tests {
             names.push("something else");
             let num_tokens = if layout.wide_tokens { 1 << 17 } else { 100 };
             // The optional columns of kinds that have none are the same columns.
-            assert_eq!(Layout::matching(&names, num_tokens).unwrap().describe(), layout.describe());
+            let scores = layout.label_type() == Some(LabelType::Score);
+            assert_eq!(Layout::matching(&names, num_tokens, scores).unwrap().describe(), layout.describe());
         }
-        assert_eq!(Layout::matching(&["input_ids", "segment_a_length"], 100), None);
+        assert_eq!(Layout::matching(&["input_ids", "segment_a_length"], 100, false), None);
     }
 
     #[test]

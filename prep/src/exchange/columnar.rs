@@ -76,7 +76,8 @@ pub(super) struct Described {
 /// No kind of dataset has such columns, or the vocabulary is another; the text says what was expected and found.
 pub(super) fn describe(schema: &Schema, num_tokens: usize, sha256: &str) -> std::result::Result<Described, String> {
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let layout = Layout::matching(&names, num_tokens)
+    let scores = schema.field_with_name("label").is_ok_and(|field| field.data_type().is_floating());
+    let layout = Layout::matching(&names, num_tokens, scores)
         .ok_or_else(|| format!("expected the columns of a Cloze dataset, found {}", names.join(", ")))?;
     let metadata = |key: &str| schema.metadata.get(key).map(String::as_str);
     if let Some(theirs) = metadata(SHA256).filter(|&theirs| theirs != sha256) {
