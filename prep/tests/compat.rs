@@ -110,10 +110,10 @@ fn an_interrupted_run_keeps_its_draws_and_ends_with_the_same_bytes() {
     let [whole, resumed] = ["whole", "resumed"].map(|name| dir.path().join(name));
     build(&corpus, &config, &whole, Progress::silent()).unwrap();
     // A directory where the second shard should go stops the first run after its draws.
-    let obstacle = resumed.join(".building/shard-00001.arrow");
+    let obstacle = resumed.join(".building/rank-00000/shard-00000-00001.arrow");
     std::fs::create_dir_all(obstacle.join("in the way")).unwrap();
     build(&corpus, &config, &resumed, Progress::silent()).unwrap_err();
-    assert!(resumed.join(".building/drawn/totals.json").exists());
+    assert!(resumed.join(".building/rank-00000/drawn/totals.json").exists());
     std::fs::remove_dir_all(obstacle).unwrap();
     build(&corpus, &config, &resumed, Progress::silent()).unwrap();
     assert_eq!(files(&whole), files(&resumed));

@@ -112,7 +112,7 @@ fn a_block_that_a_false_mark_cuts_in_two_is_put_together() {
     let text = prose(250_000);
     let encoded = encode(&text, 1);
     let segments: Vec<Segment> = Segments::new(counted(&encoded)).map(Result::unwrap).collect();
-    for cut in [100, 5_001, 30_001] {
+    for cut in [100, 5_001, 20_001] {
         let (sender, tickets) = sync_channel(100);
         for segment in &segments {
             let mut pieces = vec![segment.clone()];
