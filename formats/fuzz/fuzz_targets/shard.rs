@@ -11,7 +11,9 @@ use cloze_formats::checksum::Crc32c;
 use cloze_formats::dataset::verify_shard;
 use cloze_formats::manifest::VocabularyInfo;
 use cloze_formats::schema::Layout;
-use cloze_formats::{CorpusRow, DatasetSpec, DatasetWriter, Kind, Manifest, PretrainRow, Row, SquadRow, StaticMask, Vocabulary};
+use cloze_formats::{
+    CorpusRow, DatasetSpec, DatasetWriter, Kind, Manifest, PretrainRow, Row, SquadRow, StaticMask, Vocabulary,
+};
 use libfuzzer_sys::fuzz_target;
 
 struct Template {
@@ -83,7 +85,8 @@ fn template(dir: &Path, kind: Kind) -> Template {
             Kind::Corpus => CorpusRow { document_id: i.into(), token_ids: tokens, sentence_lengths: &[4, 2] }.into(),
             Kind::Pretrain => {
                 let masked = Some(StaticMask { positions: &[1, 4], inputs: ids[1..3].into() });
-                PretrainRow { input_ids: tokens, segment_a_length: a, next_sentence_label: i % 2 == 0, masked }.into()
+                PretrainRow { input_ids: tokens, segment_a_length: a, next_sentence_label: i.is_multiple_of(2), masked }
+                    .into()
             }
             Kind::Squad => SquadRow {
                 input_ids: tokens,

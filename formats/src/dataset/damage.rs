@@ -62,7 +62,7 @@ fn push_row(kind: Kind, shard: &mut crate::shard::ShardWriter, ids: &[u32], a: u
         Kind::Pretrain => {
             let inputs = [4u32, 9];
             let masked = Some(StaticMask { positions: &[1, 2], inputs: inputs[..].into() });
-            shard.push(PretrainRow { input_ids, segment_a_length, next_sentence_label: i % 3 == 0, masked })
+            shard.push(PretrainRow { input_ids, segment_a_length, next_sentence_label: i.is_multiple_of(3), masked })
         }
         Kind::Squad => {
             let offsets: Vec<u32> = (0..b as u32).collect();
