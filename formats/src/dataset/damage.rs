@@ -9,7 +9,7 @@ use serde_json::json;
 use super::tests::{spec, vocabulary};
 use super::*;
 use crate::Tokens;
-use crate::checksum::self_checksum;
+use crate::checksum::{Crc32c, self_checksum};
 use crate::manifest::Source;
 use crate::row::StaticMask;
 
@@ -239,4 +239,44 @@ fn manifests_that_lie_do_not_end_the_reader() {
         write(&dir.join(MANIFEST), text.as_bytes());
         read_all(dir).unwrap();
     });
+}
+
+/// Shards whose checksums fit whatever is in them, as only an attacker makes them: decoding is reached, and must not panic.
+#[test]
+fn shards_that_lie_do_not_end_the_reader() {
+    let (mut refused, mut cases, mut panics) = (0, 0, Vec::new());
+    each_kind(|dir, own, _| {
+        let whole = Manifest::read(dir).unwrap();
+        let entry = &whole.shards[0];
+        let (head, tail) = (entry.batches[0].offset as usize, entry.tail_offset as usize);
+        let good = &own[&entry.file];
+        let mut random = Random(own.len() as u64);
+        for _ in 0..CASES {
+            let mut bad = good.clone();
+            // Metadata is small beside the body, and is where structure lies.
+            let places = [0..head, head..head + 1024, head..tail, tail..good.len(), tail..good.len()];
+            for _ in 0..1 + random.below(3) {
+                let place = &places[random.below(places.len())];
+                let at = place.start + random.below(place.len());
+                bad[at] = [random.below(256) as u8, 0, 255, 1, bad[at] ^ 1 << random.below(8)][random.below(5)];
+            }
+            let mut manifest = whole.clone();
+            let entry = &mut manifest.shards[0];
+            entry.head_crc32c = Crc32c::of(&bad[..head]);
+            entry.batches[0].crc32c = Crc32c::of(&bad[head..tail]);
+            entry.tail_crc32c = Crc32c::of(&bad[tail..]);
+            write(&dir.join(&entry.file), &bad);
+            let read = std::panic::catch_unwind(|| verify_shard(dir, &manifest, &manifest.shards[0]));
+            match read {
+                Ok(read) => refused += usize::from(read.is_err()),
+                Err(_) => {
+                    let edits = (0..bad.len()).filter(|&i| bad[i] != good[i]).map(|i| (i, good[i], bad[i]));
+                    panics.push(format!("{}: {head} {tail}: {:?}", manifest.kind, edits.collect::<Vec<_>>()));
+                }
+            }
+            cases += 1;
+        }
+    });
+    assert!(panics.is_empty(), "{} panics: {panics:#?}", panics.len());
+    assert!(refused > cases / 4, "only {refused} of {cases} were refused");
 }
