@@ -126,7 +126,7 @@ impl Shard {
     fn first_touch(&self, index: usize) -> Result<&Columns> {
         let entry = &self.entry.batches[index];
         let bytes = self.check_batch(index)?;
-        check_message(&bytes, &self.blocks[index], entry.rows).map_err(|problem| {
+        check_message(&bytes, &self.blocks[index], self.layout, entry.rows).map_err(|problem| {
             Error::new(&self.path, ErrorKind::Arrow(format!("record batch {index}: {problem}; rebuild the dataset")))
         })?;
         let decoder = FileDecoder::new(self.schema.clone(), self.version).with_require_alignment(true);
@@ -195,7 +195,7 @@ fn check_blocks(blocks: &[Block], entry: &ShardEntry) -> Result<(), String> {
 /// A record batch must say of its own parts what can be: arrow takes them at their word and would panic.
 ///
 /// `bytes`: prefix (continuation marker and length), metadata, body.
-fn check_message(bytes: &[u8], block: &Block, rows: u64) -> Result<(), String> {
+fn check_message(bytes: &[u8], block: &Block, layout: Layout, rows: u64) -> Result<(), String> {
     const PREFIX: usize = 8;
     let metadata = block.metaDataLength() as usize;
     if bytes.len() < metadata || bytes[..4] != [0xff; 4] {
@@ -211,9 +211,12 @@ fn check_message(bytes: &[u8], block: &Block, rows: u64) -> Result<(), String> {
         let (offset, len) = (u64::try_from(offset).ok()?, u64::try_from(len).ok()?);
         offset.checked_add(len).filter(|&end| end <= body_len)
     };
-    let mut buffers = batch.buffers().into_iter().flatten();
-    if !buffers.all(|buffer| lies_within(buffer.offset(), buffer.length()).is_some()) {
-        return Err("a buffer does not lie within the body".to_owned());
+    let columns = layout.columns();
+    let widths = columns.iter().flat_map(|(_, ty)| ty.buffer_widths());
+    for (buffer, width) in batch.buffers().into_iter().flatten().zip(widths) {
+        if lies_within(buffer.offset(), buffer.length()).is_none() || buffer.length() % width != 0 {
+            return Err("a buffer does not lie within the body or holds part of a value".to_owned());
+        }
     }
     // Values take at least a byte each; only flags, of which there are as many as rows, take less.
     let most = body_len.max(rows);
