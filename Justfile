@@ -98,6 +98,11 @@ lint: setup
 deny:
     cargo deny check
 
+# Fuzz shard, wikitext, xml or tokenizer until stopped: `just fuzz shard -max_total_time=180`; findings go to */fuzz/artifacts
+[group('check')]
+fuzz target *arguments:
+    @cd "$(dirname */fuzz/fuzz_targets/"$1".rs)/.." && mkdir -p corpus/"$1" artifacts && t=$1 && shift && cargo run --quiet --release --bin "$t" -- corpus/"$t" -artifact_prefix=artifacts/"$t"- "$@"
+
 # Everything CI does
 [group('check')]
 ci:

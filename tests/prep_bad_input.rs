@@ -185,19 +185,53 @@ fn an_output_that_cannot_be_written() {
 }
 
 /// A limit on the size of files stands in for a full disk: the write that goes over it fails half-way, as it would there.
+/// What is done by then stays; with room again, the same command goes on and ends well.
 #[test]
 fn a_disk_that_is_full() {
     let scene = Scene::new();
-    let program = cloze_prep().get_program().to_owned();
-    let mut limited = std::process::Command::new("bash");
-    limited.args(["-c", "ulimit -f 16; trap '' XFSZ; exec \"$@\"", "limited"]).arg(program);
     let path = |name: &str| scene.path().join(name).display().to_string();
-    let message =
-        refuse(limited, &["build", "--corpus", &path("corpus"), "--masking", "static", "--out", &path("out")]);
-    assert!(message.contains("out/.building/"), "{message}");
-    assert!(message.contains("File too large"), "{message}");
-    assert!(!scene.path().join("out/manifest.json").exists());
-    // With room again, the same command goes on and ends well.
-    succeed(cloze_prep(), &["build", "--corpus", &path("corpus"), "--masking", "static", "--out", &path("out")]);
-    succeed(cloze_prep(), &["verify", &path("out")]);
+    let book = fs::read_to_string(sample("books/on_mending.txt")).unwrap();
+    scene.file("a.txt", &book);
+    scene.file("b.txt", book.repeat(20));
+    let build = format!("build --corpus {} --masking static --out {}", path("corpus"), path("out"));
+    // The first file fits, the second one does not.
+    let tokenize = format!(
+        "tokenize --text {} {} --vocab {} --slice-bytes 1 --out {}",
+        path("a.txt"),
+        path("b.txt"),
+        path("vocab.txt"),
+        path("tokens")
+    );
+    for (line, out) in [(build, "out"), (tokenize, "tokens")] {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut limited = std::process::Command::new("bash");
+        limited.args(["-c", "ulimit -f 64; trap '' XFSZ; exec \"$@\"", "limited"]).arg(cloze_prep().get_program());
+        let message = refuse(limited, &words);
+        assert!(message.contains(&format!("{out}/.building/")), "{message}");
+        assert!(
+            message.contains("File too large") && message.ends_with("then run the same command again"),
+            "{message}"
+        );
+        assert!(!scene.path().join(out).join("manifest.json").exists());
+        succeed(cloze_prep(), &words);
+        succeed(cloze_prep(), &["verify", &path(out)]);
+        assert!(!scene.path().join(out).join(".building").exists());
+    }
+}
+
+#[test]
+fn a_directory_that_another_process_writes() {
+    let scene = Scene::new();
+    scene.file("out/.building/lock", "");
+    let lock = fs::File::open(scene.path().join("out/.building/lock")).unwrap();
+    lock.lock().unwrap();
+    scene.refuses("build --corpus DIR/corpus --out DIR/out", &["DIR/out: another process is writing here"]);
+    scene.refuses("build --corpus DIR/corpus --out DIR/out --rank 0 --world-size 2", &["another process is writing"]);
+    let book = sample("books/on_mending.txt").display().to_string();
+    let tokenize = format!("tokenize --text {book} --vocab DIR/vocab.txt --out DIR/out");
+    scene.refuses(&tokenize, &["DIR/out: another process is writing here"]);
+    scene.refuses(&format!("{tokenize} --restart"), &["DIR/out: another process is writing here"]);
+    drop(lock);
+    let words = tokenize.replace("DIR", &scene.path().display().to_string());
+    succeed(cloze_prep(), &words.split_whitespace().collect::<Vec<_>>());
 }

@@ -18,7 +18,7 @@ pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     write_by(path, &temporary(path), bytes)
 }
 
-/// Like [`write`], by way of `temporary`, which must lie on the same file system: processes that may publish the same file
+/// Like [`write()`], by way of `temporary`, which must lie on the same file system: processes that may publish the same file
 /// at the same time each have one of their own.
 pub fn write_by(path: &Path, temporary: &Path, bytes: &[u8]) -> Result<()> {
     let result = (|| {

@@ -39,6 +39,22 @@ impl ColumnType {
         }
     }
 
+    /// Bytes per value of the buffers it is stored in, in Arrow's order; 1 for bits.
+    pub(crate) fn buffer_widths(self) -> &'static [i64] {
+        const VALIDITY: i64 = 1;
+        const OFFSETS: i64 = 4;
+        match self {
+            Self::U16 => &[VALIDITY, 2],
+            Self::U64 => &[VALIDITY, 8],
+            Self::I32 => &[VALIDITY, 4],
+            Self::Bool => &[VALIDITY, 1],
+            Self::Utf8 => &[VALIDITY, OFFSETS, 1],
+            Self::ListU8 => &[VALIDITY, OFFSETS, VALIDITY, 1],
+            Self::ListU16 => &[VALIDITY, OFFSETS, VALIDITY, 2],
+            Self::ListU32 => &[VALIDITY, OFFSETS, VALIDITY, 4],
+        }
+    }
+
     fn arrow(self) -> DataType {
         match self {
             Self::U16 => DataType::UInt16,

@@ -172,7 +172,7 @@ fn slurm_array(env: &impl Fn(&str) -> Option<String>) -> Result<Option<(u32, u32
     };
     let first = number(env, "SLURM_ARRAY_TASK_MIN")?.unwrap_or(0);
     let step = number(env, "SLURM_ARRAY_TASK_STEP")?.unwrap_or(1).max(1);
-    match id.checked_sub(first).filter(|from_first| from_first % step == 0 && from_first / step < count) {
+    match id.checked_sub(first).filter(|from_first| from_first.is_multiple_of(step) && from_first / step < count) {
         Some(from_first) => Ok(Some((from_first / step, count))),
         None => Err(format!(
             "expected array tasks {first}, {}, ... ({count} of them), found SLURM_ARRAY_TASK_ID {id}; \

@@ -50,15 +50,20 @@ pub(crate) fn pretrain_dataset(rows: u64, masked: bool) -> tempfile::TempDir {
 }
 
 fn write_shard(writer: &DatasetWriter, index: u32, rows: u64, masked: bool) {
-    let mut shard = writer.shard(index).unwrap();
-    for i in (0..rows).filter(|i| i * 2 / rows == u64::from(index)) {
+    write_shard_as(writer, index.into(), index, rows, masked);
+}
+
+/// Writes one half of `rows` instances as shard `id`.
+fn write_shard_as(writer: &DatasetWriter, id: ShardId, half: u32, rows: u64, masked: bool) {
+    let mut shard = writer.shard(id).unwrap();
+    for i in (0..rows).filter(|i| i * 2 / rows == u64::from(half)) {
         let (ids, segment_a_length) = instance(i);
         let inputs = [4u32];
         let masked = masked.then_some(StaticMask { positions: &[1], inputs: inputs[..].into() });
         let row = PretrainRow { input_ids: (&ids).into(), segment_a_length, next_sentence_label: i % 2 == 0, masked };
         shard.push(row).unwrap();
     }
-    writer.finish_shard(index, shard, json!(index)).unwrap();
+    writer.finish_shard(id, shard, json!(half)).unwrap();
 }
 
 #[test]
@@ -175,6 +180,71 @@ fn an_interrupted_run_keeps_its_finished_shards_and_ends_with_the_same_bytes() {
     write_shard(&writer, 1, 100, false);
     writer.publish(Vec::new()).unwrap();
     assert_eq!(files(whole.path()), files(dir.path()));
+}
+
+fn share(rank: u32) -> Share {
+    Share { rank, world_size: 2, inputs: json!(rank) }
+}
+
+/// Rank 1 makes slice 0, rank 0 slices 1 and 2, of one shard each but the last, which has two.
+fn write_ranks(dir: &Path) {
+    for (rank, ids) in [(1, vec![(0, 0, 0)]), (0, vec![(1, 0, 1), (2, 0, 0), (2, 1, 1)])] {
+        let spec = spec(Kind::Pretrain, false);
+        let writer = DatasetWriter::create_share(dir, spec, &vocabulary(), &share(rank)).unwrap();
+        for (slice, index, half) in ids {
+            write_shard_as(&writer, ShardId { slice, index }, half, 100, false);
+        }
+    }
+}
+
+#[test]
+fn shards_are_numbered_through_slices_whoever_made_them() {
+    let dir = tempfile::tempdir().unwrap();
+    write_ranks(dir.path());
+    let unfinished = UnfinishedDataset::open(dir.path()).unwrap();
+    assert_eq!(unfinished.world_size(), 2);
+    assert_eq!(unfinished.rank_inputs(1).unwrap(), Some(json!(1)));
+    assert_eq!(unfinished.finished().unwrap().len(), 4);
+    let manifest = unfinished.publish(json!({"seed": 1}), Vec::new()).unwrap();
+    let halves: Vec<u64> = manifest.shards.iter().map(|shard| shard.tokens).collect();
+    assert!(halves[0] == halves[2] && halves[1] == halves[3] && halves[0] != halves[1]);
+    assert_eq!(Dataset::open(dir.path()).unwrap().len(), 200);
+    assert!(!dir.path().join(WORK_DIR).exists());
+}
+
+#[test]
+fn publication_goes_on_where_it_was_interrupted() {
+    let (whole, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_ranks(whole.path());
+    UnfinishedDataset::open(whole.path()).unwrap().publish(json!({}), Vec::new()).unwrap();
+    write_ranks(dir.path());
+    // Killed when the first two shards bore their final names.
+    let work = dir.path().join(WORK_DIR);
+    for (from, to) in [("rank-00001/shard-00000-00000", 0), ("rank-00000/shard-00001-00000", 1)] {
+        let to = dir.path().join(format!("shard-{to:05}-of-00004.arrow"));
+        fs::rename(work.join(format!("{from}.arrow")), to).unwrap();
+    }
+    let spec = spec(Kind::Pretrain, false);
+    let writer = DatasetWriter::create_share(dir.path(), spec, &vocabulary(), &share(0)).unwrap();
+    assert_eq!(writer.finished().unwrap().len(), 3, "a rank that runs again has nothing to do");
+    assert!(UnfinishedDataset::open(dir.path()).unwrap_err().to_string().contains("rank 0 is writing here"));
+    drop(writer);
+    let unfinished = UnfinishedDataset::open(dir.path()).unwrap();
+    assert_eq!(unfinished.finished().unwrap().len(), 4);
+    unfinished.publish(json!({}), Vec::new()).unwrap();
+    assert_eq!(files(whole.path()), files(dir.path()));
+}
+
+#[test]
+fn a_rank_that_began_with_another_configuration_is_found_out() {
+    let dir = tempfile::tempdir().unwrap();
+    write_ranks(dir.path());
+    // Both began at the same moment: the first one's specification was replaced before it was read.
+    let path = dir.path().join(WORK_DIR).join("rank-00001/inputs.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replacen("specification_sha256\":\"", "specification_sha256\":\"0", 1)).unwrap();
+    let error = UnfinishedDataset::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("rank 1 was run with another configuration than the others"), "{error}");
 }
 
 fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use arrow_buffer::Buffer;
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::{FileDecoder, read_footer_length};
-use arrow_ipc::{Block, root_as_footer};
+use arrow_ipc::{Block, root_as_footer, root_as_message};
 use arrow_schema::SchemaRef;
 
 use super::column::Columns;
@@ -126,6 +126,9 @@ impl Shard {
     fn first_touch(&self, index: usize) -> Result<&Columns> {
         let entry = &self.entry.batches[index];
         let bytes = self.check_batch(index)?;
+        check_message(&bytes, &self.blocks[index], self.layout, entry.rows).map_err(|problem| {
+            Error::new(&self.path, ErrorKind::Arrow(format!("record batch {index}: {problem}; rebuild the dataset")))
+        })?;
         let decoder = FileDecoder::new(self.schema.clone(), self.version).with_require_alignment(true);
         let batch = decoder.read_record_batch(&self.blocks[index], &bytes).at(&self.path)?;
         let batch = batch.ok_or_else(|| {
@@ -185,6 +188,42 @@ fn check_blocks(blocks: &[Block], entry: &ShardEntry) -> Result<(), String> {
         if !same {
             return Err(format!("record batch {i} does not lie where the manifest says"));
         }
+    }
+    Ok(())
+}
+
+/// A record batch must say of its own parts what can be: arrow takes them at their word and would panic.
+///
+/// `bytes`: prefix (continuation marker and length), metadata, body.
+fn check_message(bytes: &[u8], block: &Block, layout: Layout, rows: u64) -> Result<(), String> {
+    const PREFIX: usize = 8;
+    let metadata = block.metaDataLength() as usize;
+    if bytes.len() < metadata || bytes[..4] != [0xff; 4] {
+        return Err("expected a message with a continuation marker".to_owned());
+    }
+    let message = root_as_message(&bytes[PREFIX..metadata]).map_err(|e| e.to_string())?;
+    let batch = message.header_as_record_batch().ok_or("expected a record batch")?;
+    if batch.compression().is_some() {
+        return Err("expected no compression".to_owned());
+    }
+    let body_len = (bytes.len() - metadata) as u64;
+    let lies_within = |offset: i64, len: i64| {
+        let (offset, len) = (u64::try_from(offset).ok()?, u64::try_from(len).ok()?);
+        offset.checked_add(len).filter(|&end| end <= body_len)
+    };
+    let columns = layout.columns();
+    let widths = columns.iter().flat_map(|(_, ty)| ty.buffer_widths());
+    for (buffer, width) in batch.buffers().into_iter().flatten().zip(widths) {
+        if lies_within(buffer.offset(), buffer.length()).is_none() || buffer.length() % width != 0 {
+            return Err("a buffer does not lie within the body or holds part of a value".to_owned());
+        }
+    }
+    // Values take at least a byte each; only flags, of which there are as many as rows, take less.
+    let most = body_len.max(rows);
+    let is_possible = |len: i64| u64::try_from(len).is_ok_and(|len| len <= most);
+    let mut nodes = batch.nodes().into_iter().flatten();
+    if !nodes.all(|node| is_possible(node.length()) && node.null_count() == 0) || !is_possible(batch.length()) {
+        return Err("a column has an impossible number of values".to_owned());
     }
     Ok(())
 }

@@ -113,8 +113,11 @@ impl BuildArgs {
         let corpus = Dataset::open_kind(&self.corpus, Kind::Corpus)?;
         let manifests = build_share(&corpus, &self.config(), &self.out, world, context.progress)?;
         if !world.is_alone() {
-            writeln!(context.out, "{}:", self.out.display())?;
-            say_what_is_next(context, world, &self.out)?;
+            let rank = serde_json::json!({"rank": world.rank(), "world_size": world.world_size()});
+            if !context.emit_json(&rank)? {
+                writeln!(context.out, "{}:", self.out.display())?;
+                say_what_is_next(context, world, &self.out)?;
+            }
             return Ok(());
         }
         if context.json {

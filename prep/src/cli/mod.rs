@@ -38,7 +38,9 @@ use crate::progress::Progress;
 /// corpus. `squad` and `glue` make fine-tuning datasets. `inspect`, `show` and `verify` look into any of them; `export` and
 /// `import` exchange them with other tools.
 ///
-/// Interrupted runs are resumed by running the same command again. Exit code 0: done; 1: `verify` found damage;
+/// Interrupted runs are resumed by running the same command again. Several processes, on one machine or many that share a
+/// file system, make a dataset together when each is told its --rank and --world-size (or finds them in the environment of
+/// torchrun, Slurm or Kubernetes); `finish` then publishes it, the same to the byte as one process makes. Exit code 0: done; 1: `verify` found damage;
 /// 2: bad input or usage; 130: Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "cloze-prep", version, propagate_version = true)]
@@ -65,6 +67,8 @@ pub enum Command {
     /// Make the pre-training shards of a phase from a corpus.
     Build(BuildArgs),
     /// Publish what several processes of `tokenize` or `build` have made, once all of them are done.
+    ///
+    /// Checks that everything is there first, and says which rank has to run again where something is missing.
     Finish(FinishArgs),
     /// Make a question-answering dataset from SQuAD v1.1 JSON.
     Squad(SquadArgs),

@@ -243,6 +243,8 @@ impl Pages {
     }
 
     fn invalid(&self, message: String) -> Error {
+        // It may quote the file: names that damage has run together with text of any length.
+        let message: String = message.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect();
         let position = self.reader.buffer_position();
         let page = if self.page.title.is_empty() { String::new() } else { format!(", page {:?}", self.page.title) };
         let advice = "restore the file or download it again";
@@ -383,6 +385,13 @@ mod tests {
         assert!(message(b"").contains("dump.xml: expected a MediaWiki export (<mediawiki>), found an empty file"));
         assert!(message(b"Hello there.").contains("expected a MediaWiki export (<mediawiki>), found text"));
         assert!(message(b"<html><body/></html>").contains("expected a MediaWiki export (<mediawiki>), found <html>"));
+    }
+
+    /// Found by fuzzing: the name of a closing tag ran on over several paragraphs, and the message quoted it whole.
+    #[test]
+    fn a_message_is_one_line_whatever_it_quotes() {
+        let message = read(pages().replacen("</title>", "</ti\n\ntle", 1).as_bytes()).unwrap_err();
+        assert!(message.contains("expected well-formed XML") && !message.contains('\n'), "{message:?}");
     }
 
     #[test]
