@@ -113,7 +113,7 @@ fn build_split(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: 
     let resolved = InstanceConfig { num_shards: plan.num_shards(), ..config.clone() };
     writer.resolve_configuration(serde_json::to_value(&resolved).expect("a configuration is plain data"));
     materialise_missing(corpus, &resolved, &plan, &writer, progress)?;
-    Ok(writer.publish(vec![source])?)
+    writer.publish(vec![source])
 }
 
 /// What the dataset will be, made with `config` of the corpus that `source` describes.
