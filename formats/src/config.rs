@@ -125,7 +125,7 @@ impl InstanceConfig {
 
     /// What NVIDIA's script cannot do, its bit-exact re-creation must not do.
     fn validate_nvidia(&self) -> Result<(), String> {
-        let refuse = |what: &str| Err(format!("compat nvidia: {what}; leave out --compat, or that"));
+        let refuse = |what: &str| Err(format!("compat nvidia: {what}; drop one of the two"));
         if self.masking == MaskingMode::Dynamic {
             return refuse("expected static masking, found dynamic, which NVIDIA's script does not have");
         }

@@ -72,7 +72,7 @@ impl Draws for KeyedRng {
 /// sentences go back. Which random document is drawn elsewhere, so that planning reads lengths only; `emit` is given the
 /// generator for those who draw it from the same one.
 ///
-/// Source: `create_instances_from_document`, google-research/bert, draw for draw.
+/// Source: `create_instances_from_document`, google-research/bert; the order of the draws too.
 ///
 /// # Errors
 /// Those of `emit`.

@@ -152,7 +152,7 @@ impl Context<'_> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
-    use cloze_formats::config::{InstanceConfig, MaskingMode};
+    use cloze_formats::config::{Compat, InstanceConfig, MaskingMode};
 
     use super::*;
 
@@ -173,5 +173,30 @@ mod tests {
         assert_eq!(parse(&[]), InstanceConfig::for_phase(1, MaskingMode::Dynamic));
         let config = parse(&["--phase", "2", "--masking", "static", "--dupe-factor", "10", "--max-seq-length", "256"]);
         assert_eq!((config.max_seq_length, config.max_predictions_per_seq, config.dupe_factor), (256, 80, 10));
+    }
+
+    #[test]
+    fn compat_means_static_masks_unless_the_user_says_otherwise() {
+        let parse = |args: &[&str]| {
+            let words = ["cloze-prep", "build", "--corpus", "c", "--out", "o", "--compat", "nvidia"].iter().chain(args);
+            match Cli::parse_from(words).command {
+                Command::Build(args) => args.config(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let config = parse(&[]);
+        assert_eq!((config.masking, config.compat, config.dupe_factor), (MaskingMode::Static, Some(Compat::Nvidia), 5));
+        assert_eq!(config.validate(), Ok(()));
+        let problem = parse(&["--masking", "dynamic"]).validate().unwrap_err();
+        assert!(problem.contains("expected static masking, found dynamic"), "{problem}");
+    }
+
+    #[test]
+    fn a_short_sequence_lowers_the_default_number_of_predictions() {
+        let words = "cloze-prep build --corpus c --out o --max-seq-length 10 --whole-word-masking".split(' ');
+        let Command::Build(args) = Cli::parse_from(words).command else { panic!("build was asked for") };
+        let config = args.config();
+        assert_eq!((config.max_predictions_per_seq, config.whole_word_masking), (10, true));
+        assert_eq!(config.validate(), Ok(()));
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progr
         bar.lock().expect("no holder panics").add(1);
         Ok::<_, Error>(())
     })?;
-    Ok(writer.publish(vec![source])?)
+    writer.publish(vec![source])
 }
 
 fn write_rows(corpus: &Dataset, drawn: &DrawnFile, index: u32, shard: &mut ShardWriter) -> Result<()> {

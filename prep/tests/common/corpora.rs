@@ -22,7 +22,7 @@ pub fn vocabulary(num_tokens: u32) -> Vocabulary {
 
 /// Whether token `id` of [`vocabulary`] continues a word.
 pub fn continues(id: u32) -> bool {
-    id >= FIRST_TOKEN && id % 3 == 0
+    id >= FIRST_TOKEN && id.is_multiple_of(3)
 }
 
 /// A corpus in `dir` of documents given by the lengths of their sentences; `token` says what stands where: (document, tokens before
