@@ -46,7 +46,7 @@ impl ColumnType {
         match self {
             Self::U16 => &[VALIDITY, 2],
             Self::U64 => &[VALIDITY, 8],
-            Self::I32 => &[VALIDITY, 4],
+            Self::I32 | Self::F32 => &[VALIDITY, 4],
             Self::Bool => &[VALIDITY, 1],
             Self::Utf8 => &[VALIDITY, OFFSETS, 1],
             Self::ListU8 => &[VALIDITY, OFFSETS, VALIDITY, 1],
