@@ -6,6 +6,7 @@ use cloze_formats::dataset::short;
 use cloze_formats::manifest::{Kind, Source};
 
 use super::facts::Facts;
+pub use super::numbers::{bytes, counted, percent, plural, thousands};
 
 const LABEL_WIDTH: usize = 16;
 const BAR_WIDTH: usize = 48;
@@ -137,43 +138,9 @@ fn bar(count: u64, most: u64) -> String {
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
-/// `1234567` as `1,234,567`.
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// Bytes in decimal units.
-pub fn bytes(n: u64) -> String {
-    let units = [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
-    match units.into_iter().find(|&(unit, _)| n >= unit) {
-        Some((unit, name)) => format!("{:.1} {name}", n as f64 / unit as f64),
-        None => format!("{n} B"),
-    }
-}
-
-/// A share as a percentage; small ones keep two digits.
-pub fn percent(share: f64) -> String {
-    if share != 0.0 && share < 0.01 { format!("{:.2} %", share * 100.0) } else { format!("{:.1} %", share * 100.0) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_read_well() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([12, 1_500, 2_000_000].map(bytes), ["12 B", "1.5 kB", "2.0 MB"]);
-        assert_eq!([0.5, 0.001234, 0.0].map(percent), ["50.0 %", "0.12 %", "0.0 %"]);
-    }
 
     #[test]
     fn histogram_has_a_line_per_bucket_and_full_width_for_the_largest() {
