@@ -1,26 +1,55 @@
 //! `inspect`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use cloze_formats::{AtPath, Dataset};
 
 use super::Context;
-use crate::inspect::Facts;
+use crate::inspect::html::{page, readings};
+use crate::inspect::reading::Reading;
 use crate::inspect::render::render;
+use crate::inspect::survey::survey;
+use crate::inspect::{Facts, Survey};
 
 /// `inspect`
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// Dataset directory.
     pub dataset: PathBuf,
+    /// Also write a report with plots into this file; it needs nothing beside it.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Count tokens and positions over all rows, not over some record batches only.
+    #[arg(long)]
+    pub all_rows: bool,
 }
 
 impl InspectArgs {
     pub(super) fn run(&self, context: &mut Context<'_>) -> anyhow::Result<()> {
-        let facts = Facts::read(&self.dataset)?;
+        let mut facts = Facts::read(&self.dataset)?;
+        let mut rows = Vec::new();
+        match self.read_rows(context) {
+            Ok((survey, readings)) => (facts.survey, rows) = (Some(survey), readings),
+            // What the manifest says is worth seeing all the more where something is damaged.
+            Err(e) => context.warn(&format!("{e}; shown is what the manifest says")),
+        }
+        if let Some(path) = &self.html {
+            write(path, &page(&facts, &rows))?;
+        }
         if !context.emit_json(&facts)? {
             render(&facts, context.out)?;
         }
         Ok(())
     }
+
+    fn read_rows(&self, context: &Context<'_>) -> crate::Result<(Survey, Vec<Reading>)> {
+        let dataset = Dataset::open(&self.dataset)?;
+        let readings = if self.html.is_some() { readings(&dataset)? } else { Vec::new() };
+        Ok((survey(&dataset, self.all_rows, context.progress)?, readings))
+    }
+}
+
+fn write(path: &Path, page: &str) -> crate::Result<()> {
+    std::fs::write(path, page).at(path)
 }

@@ -1,10 +1,12 @@
-//! What a dataset is, in figures; all from its manifest, so that it costs nothing.
+//! What a dataset is, in figures: from its manifest, which costs nothing, and optionally from a survey of its rows.
 
 use std::path::Path;
 
 use cloze_formats::manifest::{Kind, Manifest, Source, VocabularyInfo};
 use serde::Serialize;
 
+use super::reading::label_names;
+use super::survey::Survey;
 use crate::Result;
 
 /// Figures of a dataset.
@@ -26,6 +28,8 @@ pub struct Facts {
     pub num_shards: usize,
     /// Rows of the smallest and of the largest shard.
     pub rows_per_shard: (u64, u64),
+    /// Rows of each shard, in order.
+    pub shards: Vec<u64>,
     /// Bytes of all shards.
     pub bytes: u64,
     /// Mean tokens per row.
@@ -50,6 +54,9 @@ pub struct Facts {
     /// GLUE: rows per label.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<(i32, u64)>,
+    /// GLUE: names of the labels by number, where the dataset has them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub label_names: Vec<String>,
     /// Rows by tokens; corpus: sentences by tokens. Entry `n` counts those of `n` tokens.
     pub length_histogram: Vec<u64>,
     /// The vocabulary.
@@ -63,6 +70,9 @@ pub struct Facts {
     /// The held-out part, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out_rows: Option<u64>,
+    /// What reading rows tells; absent where none were read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub survey: Option<Survey>,
 }
 
 /// Rates of static masks.
@@ -81,7 +91,30 @@ pub struct MaskingFacts {
 }
 
 impl Facts {
-    /// Of the dataset in `dir`.
+    /// What its rows are called: documents, instances, windows or examples.
+    pub fn row_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Corpus => "document",
+            Kind::Pretrain => "instance",
+            Kind::Squad => "window",
+            Kind::Glue => "example",
+        }
+    }
+
+    /// Bytes of a source, where they say something: those of a corpus are its manifest's.
+    pub fn source_bytes(source: &Source) -> Option<u64> {
+        (source.format != "corpus").then_some(source.bytes)
+    }
+
+    /// A label with its name.
+    pub fn label(&self, label: i32) -> String {
+        match usize::try_from(label).ok().and_then(|i| self.label_names.get(i)) {
+            Some(name) if *name != label.to_string() => format!("{label} ({name})"),
+            _ => label.to_string(),
+        }
+    }
+
+    /// Of the dataset in `dir`, by its manifest.
     ///
     /// # Errors
     /// No or a damaged manifest.
@@ -105,6 +138,7 @@ impl Facts {
             tokens: s.tokens,
             num_shards: m.shards.len(),
             rows_per_shard: (rows_per_shard().min().unwrap_or(0), rows_per_shard().max().unwrap_or(0)),
+            shards: rows_per_shard().collect(),
             bytes: m.num_bytes(),
             tokens_per_row: share(s.tokens, s.rows),
             unknown_share: share(s.unknown_tokens, s.tokens),
@@ -120,12 +154,14 @@ impl Facts {
             }),
             answered_share: (m.kind == Kind::Squad).then(|| share(s.answered, s.rows)),
             labels: s.labels.iter().map(|(&label, &count)| (label, count)).collect(),
+            label_names: label_names(&m),
             length_histogram: s.length_histogram.clone(),
             columns: serde_json::to_value(m.columns).unwrap_or_default(),
             vocabulary: m.vocabulary,
             configuration: m.configuration,
             sources: m.sources,
             held_out_rows,
+            survey: None,
         }
     }
 }

@@ -7,11 +7,13 @@ use cloze_formats::manifest::{Kind, Source};
 
 use super::facts::Facts;
 pub use super::numbers::{bytes, counted, percent, plural, thousands};
+use super::survey::Survey;
 
 const LABEL_WIDTH: usize = 16;
 const BAR_WIDTH: usize = 48;
 const MAX_BUCKETS: usize = 16;
 const MAX_SOURCES: usize = 12;
+const MAX_FREQUENT: usize = 8;
 
 /// Writes the page.
 pub fn render(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
@@ -35,16 +37,20 @@ pub fn render(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
 
 fn lines(f: &Facts) -> Vec<(&'static str, String)> {
     let (least, most) = f.rows_per_shard;
-    let rows_name = match f.kind {
-        Kind::Corpus => "documents",
-        Kind::Pretrain => "instances",
-        Kind::Squad => "windows",
-        Kind::Glue => "examples",
-    };
+    let row = f.row_name();
+    let rows = plural(most, row);
     let balance = if least == most { thousands(most) } else { format!("{} to {}", thousands(least), thousands(most)) };
     let mut lines = vec![
-        (rows_name, thousands(f.rows)),
-        ("shards", format!("{} of {balance} {rows_name}, {} in all", f.num_shards, bytes(f.bytes))),
+        (
+            match f.kind {
+                Kind::Corpus => "documents",
+                Kind::Pretrain => "instances",
+                Kind::Squad => "windows",
+                Kind::Glue => "examples",
+            },
+            thousands(f.rows),
+        ),
+        ("shards", format!("{} of {balance} {rows}, {} in all", f.num_shards, bytes(f.bytes))),
     ];
     if let Some(sentences) = f.sentences {
         let mean = f.tokens as f64 / sentences.max(1) as f64;
@@ -66,11 +72,11 @@ fn lines(f: &Facts) -> Vec<(&'static str, String)> {
         lines.push(("answers", format!("in {} of the windows", percent(answered))));
     }
     if !f.labels.is_empty() {
-        let of = |(label, count): &(i32, u64)| format!("{label}: {}", thousands(*count));
+        let of = |(label, count): &(i32, u64)| format!("{}: {}", f.label(*label), thousands(*count));
         lines.push(("labels", f.labels.iter().map(of).collect::<Vec<_>>().join(", ")));
     }
     if let Some(rows) = f.held_out_rows {
-        lines.push(("held out", format!("{} {rows_name} in held-out/", thousands(rows))));
+        lines.push(("held out", format!("{} in held-out/", counted(rows, row))));
     }
     let v = &f.vocabulary;
     let case = if v.cased { "cased" } else { "uncased" };
@@ -79,7 +85,27 @@ fn lines(f: &Facts) -> Vec<(&'static str, String)> {
         format!("{} tokens, {case}, sha256 {}", thousands(v.num_tokens.into()), short(&v.sha256)),
     ));
     let columns = f.columns.as_array().into_iter().flatten().filter_map(|c| c.as_str());
+    if let Some(survey) = &f.survey {
+        lines.extend(survey_lines(survey));
+    }
     lines.push(("columns", columns.collect::<Vec<_>>().join(", ")));
+    lines
+}
+
+fn survey_lines(s: &Survey) -> Vec<(&'static str, String)> {
+    let (used, share) = (thousands(s.different_tokens), |count: u64| percent(count as f64 / s.tokens.max(1) as f64));
+    let frequent: Vec<String> =
+        s.frequent.iter().take(MAX_FREQUENT).map(|t| format!("{} {}", t.token, share(t.count))).collect();
+    let mut lines = vec![("frequent", frequent.join(", ")), ("in use", format!("{used} tokens of the vocabulary"))];
+    for histogram in s.histograms.iter().filter(|h| h.name.ends_with("per_instance") && h.total() > 0) {
+        let least = histogram.counts.iter().position(|&count| count > 0).unwrap_or(0);
+        let most = histogram.counts.len() - 1;
+        lines.push(("masks", format!("{least} to {most} an instance, mean {:.1}", histogram.mean())));
+    }
+    if !s.is_complete() {
+        let (read, all) = (thousands(s.rows_read), counted(s.num_rows, "row"));
+        lines.last_mut().expect("two lines").1 += &format!(" (by {read} of {all}; --all-rows reads all)");
+    }
     lines
 }
 
@@ -97,12 +123,22 @@ fn masking(f: &Facts) -> String {
     }
 }
 
+/// What a source of this format is counted in.
+pub(super) fn source_unit(format: &str) -> &'static str {
+    match format {
+        "squad" => "question",
+        "glue" => "example",
+        _ => "document",
+    }
+}
+
 fn render_sources(sources: &[Source], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n  sources")?;
     for source in sources.iter().take(MAX_SOURCES) {
         let Source { name, format, documents, sha256, .. } = source;
-        let size = bytes(source.bytes);
-        writeln!(out, "    {name}  {format}, {} rows, {size}, sha256 {}", thousands(*documents), short(sha256))?;
+        let size = Facts::source_bytes(source).map_or_else(String::new, |size| format!(", {}", bytes(size)));
+        let documents = counted(*documents, source_unit(format));
+        writeln!(out, "    {name}  {format}, {documents}{size}, sha256 {}", short(sha256))?;
     }
     if sources.len() > MAX_SOURCES {
         writeln!(out, "    and {} more", sources.len() - MAX_SOURCES)?;
