@@ -9,7 +9,7 @@ use cloze_formats::{Dataset, Kind};
 use super::Context;
 use crate::build::build;
 use crate::inspect::Facts;
-use crate::inspect::render::{bytes, thousands};
+use crate::inspect::render::{bytes, counted};
 
 /// `build`
 #[derive(Debug, Args)]
@@ -91,11 +91,11 @@ impl BuildArgs {
             return Ok(());
         }
         for (manifest, part) in manifests.iter().zip(["", "/held-out"]) {
-            let (instances, tokens) = (thousands(manifest.num_rows()), thousands(manifest.num_tokens()));
-            let (shards, size) = (manifest.shards.len(), bytes(manifest.num_bytes()));
-            let plural = if shards == 1 { "" } else { "s" };
+            let (instances, tokens) =
+                (counted(manifest.num_rows(), "instance"), counted(manifest.num_tokens(), "token"));
+            let (shards, size) = (counted(manifest.shards.len() as u64, "shard"), bytes(manifest.num_bytes()));
             let dir = format!("{}{part}", self.out.display());
-            writeln!(context.out, "{dir}: {instances} instances, {tokens} tokens in {shards} shard{plural}, {size}")?;
+            writeln!(context.out, "{dir}: {instances}, {tokens} in {shards}, {size}")?;
         }
         writeln!(context.out, "  in {:.1} s", started.elapsed().as_secs_f64())?;
         Ok(())

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Context;
 use super::arguments::{SourceArgs, VocabularyArgs};
-use crate::inspect::render::{bytes, percent, thousands};
+use crate::inspect::render::{bytes, counted, percent, thousands};
 use crate::tokenize::{TokenizeConfig, tokenize};
 
 /// `tokenize`
@@ -39,16 +39,16 @@ impl TokenizeArgs {
             return Ok(());
         }
         let s = &summary;
-        writeln!(context.out, "{}: corpus of {} documents", self.out.display(), thousands(s.documents))?;
+        writeln!(context.out, "{}: corpus of {}", self.out.display(), counted(s.documents, "document"))?;
         writeln!(context.out, "  sentences  {}", thousands(s.sentences))?;
         writeln!(context.out, "  tokens     {}, [UNK] {}", thousands(s.tokens), percent(s.unknown_rate()))?;
         let (size, rate) = (bytes(s.text_bytes), s.megabytes_per_second());
         writeln!(context.out, "  text       {size} in {:.1} s, {rate:.1} MB/s", s.seconds)?;
         for (reason, count) in s.skipped.iter().filter(|(_, count)| **count > 0) {
-            writeln!(context.out, "  skipped    {} pages: {reason}", thousands(*count))?;
+            writeln!(context.out, "  skipped    {}: {reason}", counted(*count, "page"))?;
         }
         if s.documents_without_text > 0 {
-            writeln!(context.out, "  skipped    {} documents: no text", thousands(s.documents_without_text))?;
+            writeln!(context.out, "  skipped    {}: no text", counted(s.documents_without_text, "document"))?;
         }
         for source in &s.sources_without_documents {
             context.warn(&format!("{source}: no document in it"));

@@ -91,14 +91,19 @@ pub struct MaskingFacts {
 }
 
 impl Facts {
-    /// What its rows are called: documents, instances, windows or examples.
-    pub fn row_name(&self) -> &'static str {
+    /// What its rows are called.
+    pub fn rows_name(&self) -> &'static str {
         match self.kind {
-            Kind::Corpus => "document",
-            Kind::Pretrain => "instance",
-            Kind::Squad => "window",
-            Kind::Glue => "example",
+            Kind::Corpus => "documents",
+            Kind::Pretrain => "instances",
+            Kind::Squad => "windows",
+            Kind::Glue => "examples",
         }
+    }
+
+    /// What one of them is called.
+    pub fn row_name(&self) -> &'static str {
+        self.rows_name().trim_end_matches('s')
     }
 
     /// Bytes of a source, where they say something: those of a corpus are its manifest's.

@@ -27,6 +27,11 @@ pub fn percent(share: f64) -> String {
     if share != 0.0 && share < 0.01 { format!("{:.2} %", share * 100.0) } else { format!("{:.1} %", share * 100.0) }
 }
 
+/// With one decimal as long as it matters: `28.8`, `7,675`.
+pub fn decimal(value: f64) -> String {
+    if value < 1_000.0 { format!("{value:.1}") } else { thousands(value.round() as u64) }
+}
+
 /// `1 document`, `1,200 documents`.
 pub fn counted(n: u64, one: &str) -> String {
     format!("{} {}", thousands(n), plural(n, one))
@@ -49,6 +54,7 @@ mod tests {
     fn numbers_read_well() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([12, 1_500, 2_000_000].map(bytes), ["12 B", "1.5 kB", "2.0 MB"]);
+        assert_eq!([28.84, 7_674.7].map(decimal), ["28.8", "7,675"]);
         assert_eq!([0.5, 0.001234, 0.0].map(percent), ["50.0 %", "0.12 %", "0.0 %"]);
     }
 

@@ -6,7 +6,7 @@ use cloze_formats::dataset::short;
 use cloze_formats::manifest::{Kind, Source};
 
 use super::facts::Facts;
-pub use super::numbers::{bytes, counted, percent, plural, thousands};
+pub use super::numbers::{bytes, counted, decimal, percent, plural, thousands};
 use super::survey::Survey;
 
 const LABEL_WIDTH: usize = 16;
@@ -41,23 +41,15 @@ fn lines(f: &Facts) -> Vec<(&'static str, String)> {
     let rows = plural(most, row);
     let balance = if least == most { thousands(most) } else { format!("{} to {}", thousands(least), thousands(most)) };
     let mut lines = vec![
-        (
-            match f.kind {
-                Kind::Corpus => "documents",
-                Kind::Pretrain => "instances",
-                Kind::Squad => "windows",
-                Kind::Glue => "examples",
-            },
-            thousands(f.rows),
-        ),
+        (f.rows_name(), thousands(f.rows)),
         ("shards", format!("{} of {balance} {rows}, {} in all", f.num_shards, bytes(f.bytes))),
     ];
     if let Some(sentences) = f.sentences {
         let mean = f.tokens as f64 / sentences.max(1) as f64;
         lines.push(("sentences", format!("{}, mean {mean:.1} tokens", thousands(sentences))));
     }
-    let mean = f.tokens_per_row;
-    let mut tokens = format!("{}, mean {mean:.1} a row, [UNK] {}", thousands(f.tokens), percent(f.unknown_share));
+    let mean = decimal(f.tokens_per_row);
+    let mut tokens = format!("{}, mean {mean} per {row}, [UNK] {}", thousands(f.tokens), percent(f.unknown_share));
     if let Some(padding) = f.padding_share {
         tokens += &format!(", {} would be padding in a full grid", percent(padding));
     }
@@ -93,18 +85,22 @@ fn lines(f: &Facts) -> Vec<(&'static str, String)> {
 }
 
 fn survey_lines(s: &Survey) -> Vec<(&'static str, String)> {
-    let (used, share) = (thousands(s.different_tokens), |count: u64| percent(count as f64 / s.tokens.max(1) as f64));
-    let frequent: Vec<String> =
-        s.frequent.iter().take(MAX_FREQUENT).map(|t| format!("{} {}", t.token, share(t.count))).collect();
-    let mut lines = vec![("frequent", frequent.join(", ")), ("in use", format!("{used} tokens of the vocabulary"))];
-    for histogram in s.histograms.iter().filter(|h| h.name.ends_with("per_instance") && h.total() > 0) {
+    let share = |count: u64| percent(count as f64 / s.tokens.max(1) as f64);
+    // Punctuation leads every list and tells nothing.
+    let words = s.frequent.iter().filter(|t| t.token.chars().any(char::is_alphanumeric)).take(MAX_FREQUENT);
+    let words: Vec<String> = words.map(|t| format!("{} {}", t.token, share(t.count))).collect();
+    let mut lines = vec![
+        ("frequent words", words.join(", ")),
+        ("in use", format!("{} of the vocabulary", counted(s.different_tokens, "token"))),
+    ];
+    for histogram in s.histograms.iter().filter(|h| h.name == "masks_per_instance" && h.total() > 0) {
         let least = histogram.counts.iter().position(|&count| count > 0).unwrap_or(0);
         let most = histogram.counts.len() - 1;
-        lines.push(("masks", format!("{least} to {most} an instance, mean {:.1}", histogram.mean())));
+        lines.push(("to predict", format!("{least} to {most} per instance, mean {:.1}", histogram.mean())));
     }
     if !s.is_complete() {
         let (read, all) = (thousands(s.rows_read), counted(s.num_rows, "row"));
-        lines.last_mut().expect("two lines").1 += &format!(" (by {read} of {all}; --all-rows reads all)");
+        lines.push(("", format!("(the last {} lines: by {read} of {all}; --all-rows reads all)", lines.len())));
     }
     lines
 }
@@ -113,7 +109,7 @@ fn masking(f: &Facts) -> String {
     match f.masking {
         None => "dynamic: drawn by the trainer in each epoch".to_owned(),
         Some(m) => format!(
-            "static: {:.1} a row, {} of all tokens; {} [MASK], {} random, {} kept",
+            "static: {:.1} per instance, {} of all tokens; {} [MASK], {} random, {} kept",
             m.predictions_per_row,
             percent(m.share_of_tokens),
             percent(m.mask),

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod datasets;
+pub mod forge;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

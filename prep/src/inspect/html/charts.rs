@@ -5,7 +5,7 @@ use super::svg::{Bar, Plot};
 use crate::inspect::numbers::{percent, plural, thousands};
 
 /// More bars than this would be thinner than a line.
-const MAX_BARS: usize = 80;
+const MAX_BARS: usize = 130;
 /// Shards beyond this many are shown in groups.
 const MAX_SHARDS: usize = 128;
 /// With a highest bar so many times the median one, the rest would be invisible on a linear axis.
@@ -15,7 +15,7 @@ const SPREAD: u64 = 40;
 pub(super) fn histogram(title: &str, unit: &str, counted: &str, counts: &[u64], open_end: bool) -> String {
     let Some(first) = counts.iter().position(|&count| count > 0) else { return nothing() };
     let last = counts.iter().rposition(|&count| count > 0).unwrap_or(first);
-    if last > 20 * MAX_BARS {
+    if last > 16 * MAX_BARS {
         return long_tail(title, unit, counted, counts);
     }
     let width = width(last + 1 - first.min(last));
@@ -136,13 +136,14 @@ mod tests {
     fn every_count_is_in_one_bar() {
         let counts: Vec<u64> = (0..129).map(|n| if n < 5 { 0 } else { n }).collect();
         let svg = histogram("lengths", "tokens", "rows", &counts, false);
-        assert_eq!(bars(&svg), 63, "2 per bar from 4 to 128");
+        assert_eq!(bars(&svg), 124, "one for each from 5 to 128");
         let shown: u64 = svg
             .split("<title>")
             .skip(1)
             .map(|rest| rest.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse::<u64>().unwrap())
             .sum();
-        assert_eq!(shown, counts.iter().sum());
+        assert_eq!(shown, counts.iter().sum::<u64>());
+        assert_eq!(bars(&histogram("lengths", "tokens", "rows", &[1; 513], false)), 129, "4 per bar");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use cloze_formats::manifest::Kind;
 use cloze_formats::{Dataset, Row};
 
 use super::facts::Facts;
-use super::numbers::{bytes, counted, percent, plural, thousands};
+use super::numbers::{bytes, counted, decimal, percent, plural, thousands};
 use super::reading::{Reader, Reading, Span, Style};
 use super::show::examples;
 use super::survey::{Histogram, Survey};
@@ -109,7 +109,7 @@ fn figures(f: &Facts) -> String {
     let mut figures = vec![
         (thousands(f.rows), plural(f.rows, f.row_name())),
         (thousands(f.tokens), plural(f.tokens, "token")),
-        (format!("{:.1}", f.tokens_per_row), format!("tokens per {}", f.row_name())),
+        (decimal(f.tokens_per_row), format!("tokens per {}", f.row_name())),
     ];
     if let Some(sentences) = f.sentences {
         figures[2] = (thousands(sentences), plural(sentences, "sentence"));
@@ -132,15 +132,35 @@ fn figures(f: &Facts) -> String {
 fn plots(f: &Facts) -> Vec<String> {
     let all = format!("all {}", counted(f.rows, f.row_name()));
     let is_corpus = f.kind == Kind::Corpus;
-    let what = if is_corpus { "sentences".to_owned() } else { plural(2, f.row_name()) };
+    let what = if is_corpus { "sentences".to_owned() } else { f.rows_name().to_owned() };
     let note = if is_corpus { format!("all {}", counted(f.sentences.unwrap_or(0), "sentence")) } else { all.clone() };
     let lengths = charts::histogram("lengths", "tokens", &what, &f.length_histogram, is_corpus);
     let mut cards = vec![card(if is_corpus { "Sentence lengths" } else { "Lengths" }, &note, "", &lengths)];
     cards.extend(f.survey.iter().flat_map(|survey| survey.histograms.iter().filter_map(|h| histogram(f, survey, h))));
+    if f.num_shards > 1 {
+        let (least, most) = f.rows_per_shard;
+        let note = match most - least {
+            0 => format!("{} in each", counted(most, f.row_name())),
+            _ => format!("{} to {}", thousands(least), counted(most, f.row_name())),
+        };
+        cards.push(card("Shards", &note, "", &charts::shards(&f.shards, f.row_name())));
+    }
+    let parts = shares(f, &all);
+    // An odd one takes the whole width, so that no half stays empty; only shares look well so.
+    let odd = (cards.len() + parts.len()) % 2 == 1;
+    let last = parts.len();
+    let class = |i: usize| if odd && i + 1 == last { " class=\"wide\"" } else { "" };
+    cards.extend(parts.iter().enumerate().map(|(i, (title, note, body))| card(title, note, class(i), body)));
+    cards
+}
+
+/// Shares of a whole, by what the kind has: title, note and plot.
+fn shares(f: &Facts, all: &str) -> Vec<(&'static str, String, String)> {
+    let mut cards = Vec::new();
     if let Some(random) = f.random_next_share {
         let random = (random * f.rows as f64).round() as u64;
         let parts = charts::parts(&[("B follows A", f.rows - random, None), ("B is random", random, None)]);
-        cards.push(card("Next sentence", &all, "", &parts));
+        cards.push(("Next sentence", all.to_owned(), parts));
     }
     if let Some(m) = f.masking {
         let of = |share: f64| (share * m.predictions_per_row * f.rows as f64).round() as u64;
@@ -149,31 +169,28 @@ fn plots(f: &Facts) -> Vec<String> {
             ("random token", of(m.random), Some(0.1)),
             ("the token itself", of(m.kept), Some(0.1)),
         ]);
-        let note = format!("what the model sees there, {all}: {} of all tokens", percent(m.share_of_tokens));
-        cards.push(card("Positions to predict", &note, "", &parts));
+        let note = format!("{all}, {} of all tokens", percent(m.share_of_tokens));
+        cards.push(("What the model sees at positions to predict", note, parts));
     }
     if let Some(share) = f.answered_share {
         let answered = (share * f.rows as f64).round() as u64;
         let parts = [("answer in the window", answered, None), ("no answer in it", f.rows - answered, None)];
-        cards.push(card("Answers", &all, "", &charts::parts(&parts)));
+        cards.push(("Answers", all.to_owned(), charts::parts(&parts)));
     }
     if !f.labels.is_empty() {
         let names: Vec<(String, u64)> = f.labels.iter().map(|&(label, count)| (f.label(label), count)).collect();
         let parts: Vec<_> = names.iter().map(|(name, count)| (name.as_str(), *count, None)).collect();
-        cards.push(card("Labels", &all, "", &charts::parts(&parts)));
+        cards.push(("Labels", all.to_owned(), charts::parts(&parts)));
     }
-    let (least, most) = f.rows_per_shard;
-    let note = match most - least {
-        0 => format!("{} in each", counted(most, f.row_name())),
-        _ => format!("{} to {}", thousands(least), counted(most, f.row_name())),
-    };
-    cards.push(card("Shards", &note, "", &charts::shards(&f.shards, f.row_name())));
     cards
 }
 
 /// A plot of what the survey measured; nothing where there was nothing to measure.
 fn histogram(f: &Facts, survey: &Survey, h: &Histogram) -> Option<String> {
-    if h.total() == 0 {
+    // Of single sentences, the lengths of segment A are those of the rows.
+    let single =
+        f.kind == Kind::Glue && survey.histograms.iter().all(|h| h.name != "segment_b_length" || h.total() == 0);
+    if h.total() == 0 || single {
         return None;
     }
     let title = match h.name {
@@ -193,8 +210,13 @@ fn histogram(f: &Facts, survey: &Survey, h: &Histogram) -> Option<String> {
         (Kind::Pretrain, None) if h.name.starts_with("masks_") => ", drawn as with seed 0 in epoch 0",
         _ => "",
     };
-    let mean = if h.name == "masks_by_position" { String::new() } else { format!(", mean {:.1}", h.mean()) };
-    let note = format!("{}{mean}{drawn}", read(f, survey));
+    let mean = if h.name == "masks_by_position" { String::new() } else { format!(", mean {}", decimal(h.mean())) };
+    let of = if h.total() == survey.rows_read {
+        String::new()
+    } else {
+        format!("{} {} in ", thousands(h.total()), h.counted)
+    };
+    let note = format!("{of}{}{mean}{drawn}", read(f, survey));
     Some(card(title, &note, "", &charts::histogram(title, h.unit, h.counted, &h.counts, false)))
 }
 
@@ -262,7 +284,7 @@ fn rows_card(f: &Facts, rows: &[Reading]) -> Option<String> {
         _ => ("drawn at random".to_owned(), ""),
     };
     let body: String = rows.iter().map(reading).collect();
-    Some(wide(&format!("Some {}", plural(2, f.row_name())), &note, &format!("{legend}{body}")))
+    Some(wide(&format!("Some {}", f.rows_name()), &note, &format!("{legend}{body}")))
 }
 
 fn reading(reading: &Reading) -> String {

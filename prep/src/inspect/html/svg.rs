@@ -92,7 +92,11 @@ impl Plot {
         for bar in self.bars.iter().filter(|bar| bar.count > 0.0) {
             let (left, right, y) = (x(bar.start), x(bar.end), y_axis.y(bar.count));
             // A gap between bars as long as they are wide enough for one.
-            let gap = if right - left > 4.0 { 1.0 } else { 0.0 };
+            let gap = match right - left {
+                wide if wide > 6.0 => 1.0,
+                wide if wide > 3.0 => 0.4,
+                _ => 0.0,
+            };
             let (width, height) = ((right - left - gap).max(0.5), (ground - y).max(1.0));
             let _ = writeln!(
                 svg,
