@@ -101,7 +101,8 @@ fn a_label_outside_the_classes_is_named() {
 
 #[test]
 fn a_damaged_window_is_named() {
-    let cases: [(&str, fn(&ArrayRef) -> ArrayRef, u64, &str); 5] = [
+    type Edit = fn(&ArrayRef) -> ArrayRef;
+    let cases: [(&str, Edit, u64, &str); 5] = [
         (
             "context_starts",
             |a| set_in_list(a, 1, 3, 0),
