@@ -31,7 +31,7 @@ demo: build
 prep *arguments:
     @if [ $# -eq 0 ]; then cargo build --release --package cloze-prep && {{ demo }} prep; else {{ prep }} "$@"; fi
 
-# What a dataset holds
+# What a dataset holds; with `--html FILE` as a report with plots
 [group('data')]
 inspect *dataset=demo_phase1:
     @{{ prep }} inspect "$@"
@@ -55,6 +55,11 @@ export *arguments="--help":
 [group('data')]
 import *arguments="--help":
     @{{ prep }} import "$@"
+
+# How two datasets differ, down to the first row
+[group('data')]
+diff a b *flags:
+    @{{ prep }} diff "$@"
 
 # Pre-train: `just pretrain --data phase1 --out runs/p1 ...`; alone, both phases on samples/
 [group('train')]

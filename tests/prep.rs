@@ -130,6 +130,73 @@ fn inspect_show_and_verify_tell_of_each_kind() {
 }
 
 #[test]
+fn the_dataset_may_stand_after_the_flags_of_show() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    prepare_samples(dir);
+    assert!(prep("show --rows 1 DIR/corpus", dir).starts_with("document 1: "));
+    assert!(prep("show --rows 0,2-3 DIR/corpus", dir).matches("document ").count() >= 3);
+    assert_eq!(prep("show --random DIR/corpus", dir), prep("show DIR/corpus --random=0", dir));
+    assert!(prep("show --color always DIR/corpus -n 1", dir).starts_with("\u{1b}[1mdocument 0"));
+    assert!(prep("show DIR/corpus -n 1", dir).starts_with("document 0"));
+    for line in
+        ["show --rows 1 --random DIR/corpus", "show --rows 5-1 DIR/corpus", "show --find sea --document 1 DIR/corpus"]
+    {
+        let mut command = cloze_prep();
+        command.args(words(line, dir));
+        let output = finish(command);
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: "), "{line}");
+    }
+}
+
+#[test]
+fn diff_ends_with_exit_code_1_where_datasets_differ() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    prepare_samples(dir);
+    for (out, seed) in [("a", 1), ("b", 1), ("c", 2)] {
+        prep(&format!("build --corpus DIR/corpus --seed {seed} --out DIR/{out}"), dir);
+    }
+    assert!(prep("diff DIR/a DIR/b", dir).ends_with("\nequal\n"));
+    let mut command = cloze_prep();
+    command.args(words("diff DIR/a DIR/c --json", dir));
+    let output = finish(command);
+    assert_eq!(output.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["equal"], false);
+    let seed = serde_json::json!({"part": "configuration", "key": "seed", "a": 1, "b": 2});
+    assert!(json["differences"].as_array().unwrap().contains(&seed));
+    assert!(json["rows"]["first_difference"]["a"]["tokens"].is_array());
+    assert!(refuse(cloze_prep(), &words("diff DIR/a DIR/nothing", dir)).contains("found nothing by that name"));
+}
+
+#[test]
+fn inspect_shows_the_manifest_of_a_damaged_dataset_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    prepare_samples(dir);
+    prep("inspect DIR/corpus --html DIR/whole.html", dir);
+    let path = dir.join("corpus/shard-00000-of-00001.arrow");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(path, bytes).unwrap();
+    let mut command = cloze_prep();
+    command.args(words("inspect DIR/corpus --html DIR/damaged.html", dir));
+    let output = finish(command);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("record batch 0: crc32c"));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("corpus dataset, format 1"));
+    let report = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+    assert!(
+        report("whole.html").contains("Most frequent tokens")
+            && !report("damaged.html").contains("Most frequent tokens")
+    );
+    assert!(report("damaged.html").contains("the rows could not be read"));
+}
+
+#[test]
 fn verify_ends_with_exit_code_1_and_names_every_damaged_shard() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

@@ -84,7 +84,7 @@ impl GlueTask {
     }
 
     /// Checks that the class of a glue row is one of the task's; the error says what was expected and found.
-    pub(crate) fn check_row(&self, row: &Row<'_>) -> Result<(), String> {
+    pub fn check_row(&self, row: &Row<'_>) -> Result<(), String> {
         let Row::Glue(row) = row else { return Ok(()) };
         match row.label {
             Some(Label::Class(class)) if !self.labels.is_empty() && class as usize >= self.labels.len() => {

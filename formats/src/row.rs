@@ -56,15 +56,44 @@ impl<'a> Tokens<'a> {
         }
     }
 
+    /// The largest id, `None` where there are none. One vectorised pass.
+    pub fn max(&self) -> Option<u32> {
+        match self {
+            Self::U16(t) => t.iter().copied().reduce(u16::max).map(u32::from),
+            Self::U32(t) => t.iter().copied().reduce(u32::max),
+        }
+    }
+
+    /// How many of the tokens are one of `ids`. One vectorised pass.
+    pub fn count_of<const N: usize>(&self, ids: [u32; N]) -> usize {
+        match self {
+            Self::U16(t) if ids.iter().all(|&id| id <= u16::MAX.into()) => count_of(t, ids.map(|id| id as u16)),
+            Self::U16(_) => self.iter().filter(|id| ids.contains(id)).count(),
+            Self::U32(t) => count_of(t, ids),
+        }
+    }
+
     /// The ids, copied.
     pub fn to_vec(&self) -> Vec<u32> {
         self.iter().collect()
     }
 }
 
+/// Counts in 16 bits as long as they suffice: so the compiler keeps as many lanes as there are in the ids themselves.
+fn count_of<T: Copy + PartialEq, const N: usize>(tokens: &[T], ids: [T; N]) -> usize {
+    let count = |chunk: &[T]| {
+        chunk.iter().map(|token| u16::from(ids.iter().fold(false, |found, id| found | (token == id)))).sum::<u16>()
+    };
+    tokens.chunks(usize::from(u16::MAX)).map(|chunk| usize::from(count(chunk))).sum()
+}
+
 impl PartialEq for Tokens<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
+        match (self, other) {
+            (Self::U16(a), Self::U16(b)) => a == b,
+            (Self::U32(a), Self::U32(b)) => a == b,
+            _ => self.iter().eq(other.iter()),
+        }
     }
 }
 
@@ -192,3 +221,23 @@ macro_rules! into_row {
     };
 }
 into_row!(CorpusRow => Corpus, PretrainRow => Pretrain, SquadRow => Squad, GlueRow => Glue);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_both_widths_count_and_compare_alike() {
+        let wide: Vec<u32> = (0..200_000).map(|i| i % 700).collect();
+        let narrow: Vec<u16> = wide.iter().map(|&id| id as u16).collect();
+        let (wide, narrow) = (Tokens::U32(&wide), Tokens::U16(&narrow));
+        for tokens in [wide, narrow] {
+            assert_eq!(tokens.max(), Some(699));
+            assert_eq!(tokens.count_of([3, 699]), tokens.iter().filter(|id| [3, 699].contains(id)).count());
+            assert_eq!(tokens.count_of([3, 1 << 20]), tokens.iter().filter(|&id| id == 3).count());
+        }
+        assert_eq!(wide, narrow);
+        assert_ne!(wide.slice(0, 5), narrow.slice(1, 6));
+        assert_eq!(Tokens::U16(&[]).max(), None);
+    }
+}

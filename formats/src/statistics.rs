@@ -100,7 +100,7 @@ impl Statistics {
         let tokens = row.tokens();
         self.rows += 1;
         self.tokens += tokens.len() as u64;
-        self.unknown_tokens += tokens.iter().filter(|&id| id == special.unk).count() as u64;
+        self.unknown_tokens += tokens.count_of([special.unk]) as u64;
         match row {
             Row::Corpus(r) => {
                 self.sentences += r.sentence_lengths.len() as u64;

@@ -5,10 +5,11 @@ use crate::row::{CorpusRow, GlueRow, Label, PretrainRow, Row, SquadRow, Tokens};
 use crate::schema::{LabelType, Layout};
 use crate::vocabulary::SpecialIds;
 
-/// Checks `row` against the layout and vocabulary of its dataset; the error says what was expected and found.
-pub(crate) fn check_row(row: &Row<'_>, layout: Layout, vocabulary: &VocabularyInfo) -> Result<(), String> {
+/// Checks what every reader relies on of `row`: the structure of its kind and ids below the size of the vocabulary. The error says
+/// what was expected and found.
+pub fn check_row(row: &Row<'_>, layout: Layout, vocabulary: &VocabularyInfo) -> Result<(), String> {
     let tokens = row.tokens();
-    if let Some(id) = tokens.iter().find(|&id| id >= vocabulary.num_tokens) {
+    if let Some(id) = tokens.max().filter(|&id| id >= vocabulary.num_tokens) {
         return Err(format!("expected token ids below {}, found {id}", vocabulary.num_tokens));
     }
     let special = vocabulary.special;
@@ -68,8 +69,9 @@ fn check_pretrain(row: &PretrainRow<'_>, vocabulary: &VocabularyInfo) -> Result<
     expect(!p.iter().any(|&position| special(position)), || {
         "expected masked_lm_positions inside the segments, found one at a special token or outside".into()
     })?;
-    expect(masked.inputs.iter().all(|id| id < vocabulary.num_tokens), || {
-        format!("expected masked_lm_inputs below {}", vocabulary.num_tokens)
+    let largest = masked.inputs.max().unwrap_or(0);
+    expect(largest < vocabulary.num_tokens, || {
+        format!("expected masked_lm_inputs below {}, found {largest}", vocabulary.num_tokens)
     })
 }
 

@@ -10,9 +10,10 @@ pub(crate) mod tests;
 mod unfinished;
 mod writer;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-pub(crate) use check::check_row;
+pub use check::check_row;
 pub use journal::{FinishedShard, ShardId};
 pub use unfinished::UnfinishedDataset;
 pub use writer::{DatasetSpec, DatasetWriter, Share, WORK_DIR, discard_interrupted, refuse_finished, remove_leftovers};
@@ -158,6 +159,15 @@ impl Dataset {
             Row::Glue(row) => Ok(row),
             _ => Err(self.wrong_kind(Kind::Glue)),
         }
+    }
+
+    /// The rows of each record batch in order: units of work for whoever reads many rows on several threads.
+    pub fn batches(&self) -> Vec<Range<u64>> {
+        let of = |(shard, &start): (&Shard, &u64)| {
+            let shift = move |rows: Range<u64>| start + rows.start..start + rows.end;
+            (0..shard.num_batches()).map(|batch| shift(shard.batch_rows(batch))).collect::<Vec<_>>()
+        };
+        self.shards.iter().zip(&self.starts).flat_map(of).collect()
     }
 
     /// Tokens of the longest row.

@@ -104,6 +104,7 @@ fn rows_span_several_record_batches() {
     let manifest = writer.publish(Vec::new()).unwrap();
     assert_eq!(manifest.shards[0].batches.len(), 2);
     let dataset = Dataset::open(dir.path()).unwrap();
+    assert_eq!(dataset.batches(), [0..65_536, 65_536..rows]);
     for i in [0, 65_535, 65_536, rows - 1] {
         assert_eq!(dataset.glue_row(i).unwrap().row_id, i);
     }

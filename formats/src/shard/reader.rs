@@ -1,5 +1,6 @@
 //! Reading a shard: memory-mapped, zero-copy, every byte behind a checksum before it is decoded.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -95,6 +96,19 @@ impl Shard {
     pub fn row_length(&self, index: u64) -> Result<usize> {
         let (columns, i) = self.locate(index)?;
         Ok(columns.row_length(i))
+    }
+
+    /// Record batches.
+    pub fn num_batches(&self) -> usize {
+        self.entry.batches.len()
+    }
+
+    /// Rows of record batch `batch`.
+    ///
+    /// # Panics
+    /// `batch` is not below [`num_batches`](Self::num_batches).
+    pub fn batch_rows(&self, batch: usize) -> Range<u64> {
+        self.starts[batch]..self.starts[batch + 1]
     }
 
     /// Compares the checksum of every record batch, without decoding any.

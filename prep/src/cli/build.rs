@@ -10,7 +10,7 @@ use super::arguments::{WorldArgs, say_what_is_next};
 use super::{Context, interrupt};
 use crate::build::build_share;
 use crate::inspect::Facts;
-use crate::inspect::render::{bytes, thousands};
+use crate::inspect::render::{bytes, counted};
 
 /// `build`
 #[derive(Debug, Args)]
@@ -133,11 +133,9 @@ impl BuildArgs {
 /// Writes what a dataset and its held-out part hold.
 pub(super) fn describe(manifests: &[Manifest], out: &Path, context: &mut Context<'_>) -> std::io::Result<()> {
     for (manifest, part) in manifests.iter().zip(["", "/held-out"]) {
-        let (instances, tokens) = (thousands(manifest.num_rows()), thousands(manifest.num_tokens()));
-        let (shards, size) = (manifest.shards.len(), bytes(manifest.num_bytes()));
-        let plural = if shards == 1 { "" } else { "s" };
-        let dir = format!("{}{part}", out.display());
-        writeln!(context.out, "{dir}: {instances} instances, {tokens} tokens in {shards} shard{plural}, {size}")?;
+        let (instances, tokens) = (counted(manifest.num_rows(), "instance"), counted(manifest.num_tokens(), "token"));
+        let (shards, size) = (counted(manifest.shards.len() as u64, "shard"), bytes(manifest.num_bytes()));
+        writeln!(context.out, "{}{part}: {instances}, {tokens} in {shards}, {size}", out.display())?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod build;
+mod diff;
 mod export;
 mod finish;
 mod glue;
@@ -9,25 +10,30 @@ mod import;
 mod inspect;
 mod interrupt;
 mod punkt;
+mod show;
 mod squad;
 mod tokenize;
+mod verify;
 mod vocab;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 pub use build::BuildArgs;
+pub use diff::DiffArgs;
 pub use export::ExportArgs;
 pub use finish::FinishArgs;
 pub use glue::GlueArgs;
 pub use import::ImportArgs;
-pub use inspect::{InspectArgs, ShowArgs, VerifyArgs};
+pub use inspect::InspectArgs;
 pub use punkt::PunktArgs;
+pub use show::ShowArgs;
 pub use squad::SquadArgs;
 pub use tokenize::TokenizeArgs;
+pub use verify::VerifyArgs;
 pub use vocab::VocabArgs;
 
 use crate::progress::Progress;
@@ -35,13 +41,14 @@ use crate::progress::Progress;
 /// Turn text into the datasets a BERT is trained on, and look into them.
 ///
 /// Pre-training takes two steps: `tokenize` makes a corpus from text, `build` makes the shards of a phase from the
-/// corpus. `squad` and `glue` make fine-tuning datasets. `inspect`, `show` and `verify` look into any of them; `export` and
-/// `import` exchange them with other tools.
+/// corpus. `squad` and `glue` make fine-tuning datasets. `inspect`, `show`, `verify` and `diff` look into any of them;
+/// `export` and `import` exchange them with other tools.
 ///
 /// Interrupted runs are resumed by running the same command again. Several processes, on one machine or many that share a
 /// file system, make a dataset together when each is told its --rank and --world-size (or finds them in the environment of
-/// torchrun, Slurm or Kubernetes); `finish` then publishes it, the same to the byte as one process makes. Exit code 0: done; 1: `verify` found damage;
-/// 2: bad input or usage; 130: Ctrl-C.
+/// torchrun, Slurm or Kubernetes); `finish` then publishes it, the same to the byte as one process makes.
+///
+/// Exit code 0: done; 1: `verify` found damage, `diff` a difference; 2: bad input or usage; 130: Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "cloze-prep", version, propagate_version = true)]
 pub struct Cli {
@@ -57,6 +64,31 @@ pub struct Cli {
     /// Results as JSON on standard output; `show` writes one object per row.
     #[arg(long, global = true)]
     pub json: bool,
+    /// Colours; auto: on a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_enum, default_value_t = ColourArg::Auto, value_name = "WHEN")]
+    pub color: ColourArg,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ColourArg {
+    /// On a terminal, unless the environment has NO_COLOR.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl ColourArg {
+    fn applies(self) -> bool {
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        match self {
+            Self::Auto => std::io::stdout().is_terminal() && !no_colour,
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
 }
 
 /// The subcommands.
@@ -78,7 +110,7 @@ pub enum Command {
     Vocab(VocabArgs),
     /// Learn the parameters of the sentence splitter for a language from text in it.
     Punkt(PunktArgs),
-    /// What a dataset holds by its manifest: counts, lengths, masks, configuration, sources.
+    /// What a dataset holds: counts, lengths, masks, tokens, configuration, sources; with --html as a report with plots.
     Inspect(InspectArgs),
     /// Rows of a dataset as text; masks are marked and say what they hide.
     Show(ShowArgs),
@@ -88,6 +120,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Make a dataset of the files of another tool; every row is checked.
     Import(ImportArgs),
+    /// How two datasets differ: configuration, vocabulary, sources, statistics, rows; exit code 1 if they do.
+    Diff(DiffArgs),
 }
 
 /// How a command ended, when it ended well enough to say so.
@@ -95,8 +129,8 @@ pub enum Command {
 pub enum Outcome {
     /// All is well.
     Done,
-    /// `verify` found damage.
-    Damaged,
+    /// `verify` found damage, or `diff` a difference.
+    Different,
 }
 
 /// Runs the command; results go to `out`, progress and warnings to standard error.
@@ -105,7 +139,8 @@ pub enum Outcome {
 /// Bad input; the message says what was expected, what was found and what to do.
 pub fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     rayon::ThreadPoolBuilder::new().num_threads(cli.threads.into()).build_global().context("cannot start threads")?;
-    let mut context = Context { json: cli.json, quiet: cli.quiet, progress: Progress::new(cli.quiet), out };
+    let (json, quiet, colour) = (cli.json, cli.quiet, cli.color.applies());
+    let mut context = Context { json, quiet, colour, progress: Progress::new(quiet), out };
     let context = &mut context;
     match &cli.command {
         Command::Tokenize(args) => args.run(context)?,
@@ -120,6 +155,7 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
         Command::Verify(args) => return args.run(context),
         Command::Export(args) => args.run(context)?,
         Command::Import(args) => args.run(context)?,
+        Command::Diff(args) => return args.run(context),
     }
     Ok(Outcome::Done)
 }
@@ -128,6 +164,8 @@ pub fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
 struct Context<'a> {
     json: bool,
     quiet: bool,
+    /// Whether text on standard output is coloured.
+    colour: bool,
     progress: Progress,
     out: &'a mut dyn Write,
 }

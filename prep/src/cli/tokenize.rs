@@ -7,7 +7,7 @@ use clap::Args;
 use super::Context;
 use super::arguments::{ReadArgs, SourceArgs, VocabularyArgs, WorldArgs, say_what_is_next};
 use super::interrupt;
-use crate::inspect::render::{bytes, percent, thousands};
+use crate::inspect::render::{bytes, counted, percent, thousands};
 use crate::sentences::SentenceModel;
 use crate::tokenize::{Summary, TokenizeConfig, tokenize_share};
 
@@ -84,7 +84,7 @@ impl TokenizeArgs {
 /// Writes what came of a corpus, or of a rank's part of it.
 pub(super) fn describe(summary: &Summary, out: &Path, context: &mut Context<'_>) -> anyhow::Result<()> {
     let s = summary;
-    writeln!(context.out, "{}: corpus of {} documents", out.display(), thousands(s.documents))?;
+    writeln!(context.out, "{}: corpus of {}", out.display(), counted(s.documents, "document"))?;
     writeln!(context.out, "  sentences  {}", thousands(s.sentences))?;
     writeln!(context.out, "  tokens     {}, [UNK] {}", thousands(s.tokens), percent(s.unknown_rate()))?;
     let size = bytes(s.text_bytes);
@@ -95,13 +95,13 @@ pub(super) fn describe(summary: &Summary, out: &Path, context: &mut Context<'_>)
         false => writeln!(context.out, "  text       {size}")?,
     }
     for (reason, count) in s.skipped.iter().filter(|(_, count)| **count > 0) {
-        let unit = if matches!(reason.as_str(), "null" | "broken") { "rows" } else { "pages" };
-        writeln!(context.out, "  skipped    {} {unit}: {reason}", thousands(*count))?;
+        let unit = if matches!(reason.as_str(), "null" | "broken") { "row" } else { "page" };
+        writeln!(context.out, "  skipped    {}: {reason}", counted(*count, unit))?;
     }
     let dropped =
         [(s.documents_without_text, "no text"), (s.short_documents, "too short"), (s.duplicate_documents, "duplicate")];
     for (count, reason) in dropped.into_iter().filter(|(count, _)| *count > 0) {
-        writeln!(context.out, "  dropped    {} documents: {reason}", thousands(count))?;
+        writeln!(context.out, "  dropped    {}: {reason}", counted(count, "document"))?;
     }
     for source in &s.sources_without_documents {
         context.warn(&format!("{source}: no document in it"));

@@ -1,4 +1,4 @@
-//! What a dataset is, in figures; all from its manifest, so that it costs nothing.
+//! What a dataset is, in figures: from its manifest, which costs nothing, and optionally from a survey of its rows.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use cloze_formats::finetune::GlueTask;
 use cloze_formats::manifest::{Kind, Manifest, Source, VocabularyInfo};
 use serde::Serialize;
 
+use super::survey::Survey;
 use crate::Result;
 
 /// Figures of a dataset.
@@ -27,6 +28,8 @@ pub struct Facts {
     pub num_shards: usize,
     /// Rows of the smallest and of the largest shard.
     pub rows_per_shard: (u64, u64),
+    /// Rows of each shard, in order.
+    pub shards: Vec<u64>,
     /// Bytes of all shards.
     pub bytes: u64,
     /// Mean tokens per row.
@@ -70,6 +73,9 @@ pub struct Facts {
     /// The held-out part, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out_rows: Option<u64>,
+    /// What reading rows tells; absent where none were read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub survey: Option<Survey>,
 }
 
 /// Scores of a regression task.
@@ -99,7 +105,27 @@ pub struct MaskingFacts {
 }
 
 impl Facts {
-    /// Of the dataset in `dir`.
+    /// What its rows are called.
+    pub fn rows_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Corpus => "documents",
+            Kind::Pretrain => "instances",
+            Kind::Squad => "windows",
+            Kind::Glue => "examples",
+        }
+    }
+
+    /// What one of them is called.
+    pub fn row_name(&self) -> &'static str {
+        self.rows_name().trim_end_matches('s')
+    }
+
+    /// Bytes of a source, where they say something: those of a corpus are its manifest's.
+    pub fn source_bytes(source: &Source) -> Option<u64> {
+        (source.format != "corpus").then_some(source.bytes)
+    }
+
+    /// Of the dataset in `dir`, by its manifest.
     ///
     /// # Errors
     /// No or a damaged manifest.
@@ -124,6 +150,7 @@ impl Facts {
             tokens: s.tokens,
             num_shards: m.shards.len(),
             rows_per_shard: (rows_per_shard().min().unwrap_or(0), rows_per_shard().max().unwrap_or(0)),
+            shards: rows_per_shard().collect(),
             bytes: m.num_bytes(),
             tokens_per_row: share(s.tokens, s.rows),
             unknown_share: share(s.unknown_tokens, s.tokens),
@@ -147,6 +174,7 @@ impl Facts {
             configuration: m.configuration,
             sources: m.sources,
             held_out_rows,
+            survey: None,
         }
     }
 }

@@ -6,11 +6,14 @@ use cloze_formats::dataset::short;
 use cloze_formats::manifest::{Kind, Source};
 
 use super::facts::Facts;
+pub use super::numbers::{bytes, counted, decimal, percent, plural, thousands};
+use super::survey::Survey;
 
 const LABEL_WIDTH: usize = 16;
 const BAR_WIDTH: usize = 48;
 const MAX_BUCKETS: usize = 16;
 const MAX_SOURCES: usize = 12;
+const MAX_FREQUENT: usize = 8;
 
 /// Writes the page.
 pub fn render(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
@@ -43,23 +46,19 @@ fn setting(value: &serde_json::Value) -> String {
 
 fn lines(f: &Facts) -> Vec<(&'static str, String)> {
     let (least, most) = f.rows_per_shard;
-    let rows_name = match f.kind {
-        Kind::Corpus => "documents",
-        Kind::Pretrain => "instances",
-        Kind::Squad => "windows",
-        Kind::Glue => "examples",
-    };
+    let row = f.row_name();
+    let rows = plural(most, row);
     let balance = if least == most { thousands(most) } else { format!("{} to {}", thousands(least), thousands(most)) };
     let mut lines = vec![
-        (rows_name, thousands(f.rows)),
-        ("shards", format!("{} of {balance} {rows_name}, {} in all", f.num_shards, bytes(f.bytes))),
+        (f.rows_name(), thousands(f.rows)),
+        ("shards", format!("{} of {balance} {rows}, {} in all", f.num_shards, bytes(f.bytes))),
     ];
     if let Some(sentences) = f.sentences {
         let mean = f.tokens as f64 / sentences.max(1) as f64;
         lines.push(("sentences", format!("{}, mean {mean:.1} tokens", thousands(sentences))));
     }
-    let mean = f.tokens_per_row;
-    let mut tokens = format!("{}, mean {mean:.1} a row, [UNK] {}", thousands(f.tokens), percent(f.unknown_share));
+    let mean = decimal(f.tokens_per_row);
+    let mut tokens = format!("{}, mean {mean} per {row}, [UNK] {}", thousands(f.tokens), percent(f.unknown_share));
     if let Some(padding) = f.padding_share {
         tokens += &format!(", {} would be padding in a full grid", percent(padding));
     }
@@ -85,7 +84,7 @@ fn lines(f: &Facts) -> Vec<(&'static str, String)> {
         lines.push(("scores", format!("{} to {}, mean {:.3}", s.min, s.max, s.mean)));
     }
     if let Some(rows) = f.held_out_rows {
-        lines.push(("held out", format!("{} {rows_name} in held-out/", thousands(rows))));
+        lines.push(("held out", format!("{} in held-out/", counted(rows, row))));
     }
     let v = &f.vocabulary;
     let case = if v.cased { "cased" } else { "uncased" };
@@ -94,7 +93,31 @@ fn lines(f: &Facts) -> Vec<(&'static str, String)> {
         format!("{} tokens, {case}, sha256 {}", thousands(v.num_tokens.into()), short(&v.sha256)),
     ));
     let columns = f.columns.as_array().into_iter().flatten().filter_map(|c| c.as_str());
+    if let Some(survey) = &f.survey {
+        lines.extend(survey_lines(survey));
+    }
     lines.push(("columns", columns.collect::<Vec<_>>().join(", ")));
+    lines
+}
+
+fn survey_lines(s: &Survey) -> Vec<(&'static str, String)> {
+    let share = |count: u64| percent(count as f64 / s.tokens.max(1) as f64);
+    // Punctuation leads every list and tells nothing.
+    let words = s.frequent.iter().filter(|t| t.token.chars().any(char::is_alphanumeric)).take(MAX_FREQUENT);
+    let words: Vec<String> = words.map(|t| format!("{} {}", t.token, share(t.count))).collect();
+    let mut lines = vec![
+        ("frequent words", words.join(", ")),
+        ("in use", format!("{} of the vocabulary", counted(s.different_tokens, "token"))),
+    ];
+    for histogram in s.histograms.iter().filter(|h| h.name == "masks_per_instance" && h.total() > 0) {
+        let least = histogram.counts.iter().position(|&count| count > 0).unwrap_or(0);
+        let most = histogram.counts.len() - 1;
+        lines.push(("to predict", format!("{least} to {most} per instance, mean {:.1}", histogram.mean())));
+    }
+    if !s.is_complete() {
+        let (read, all) = (thousands(s.rows_read), counted(s.num_rows, "row"));
+        lines.push(("", format!("(the last {} lines: by {read} of {all}; --all-rows reads all)", lines.len())));
+    }
     lines
 }
 
@@ -102,7 +125,7 @@ fn masking(f: &Facts) -> String {
     match f.masking {
         None => "dynamic: drawn by the trainer in each epoch".to_owned(),
         Some(m) => format!(
-            "static: {:.1} a row, {} of all tokens; {} [MASK], {} random, {} kept",
+            "static: {:.1} per instance, {} of all tokens; {} [MASK], {} random, {} kept",
             m.predictions_per_row,
             percent(m.share_of_tokens),
             percent(m.mask),
@@ -112,12 +135,22 @@ fn masking(f: &Facts) -> String {
     }
 }
 
+/// What a source of this format is counted in.
+pub(super) fn source_unit(format: &str) -> &'static str {
+    match format {
+        "squad" => "question",
+        "glue" => "example",
+        _ => "document",
+    }
+}
+
 fn render_sources(sources: &[Source], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n  sources")?;
     for source in sources.iter().take(MAX_SOURCES) {
         let Source { name, format, documents, sha256, .. } = source;
-        let size = bytes(source.bytes);
-        writeln!(out, "    {name}  {format}, {} rows, {size}, sha256 {}", thousands(*documents), short(sha256))?;
+        let size = Facts::source_bytes(source).map_or_else(String::new, |size| format!(", {}", bytes(size)));
+        let documents = counted(*documents, source_unit(format));
+        writeln!(out, "    {name}  {format}, {documents}{size}, sha256 {}", short(sha256))?;
     }
     if sources.len() > MAX_SOURCES {
         writeln!(out, "    and {} more", sources.len() - MAX_SOURCES)?;
@@ -153,43 +186,9 @@ fn bar(count: u64, most: u64) -> String {
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
-/// `1234567` as `1,234,567`.
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// Bytes in decimal units.
-pub fn bytes(n: u64) -> String {
-    let units = [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
-    match units.into_iter().find(|&(unit, _)| n >= unit) {
-        Some((unit, name)) => format!("{:.1} {name}", n as f64 / unit as f64),
-        None => format!("{n} B"),
-    }
-}
-
-/// A share as a percentage; small ones keep two digits.
-pub fn percent(share: f64) -> String {
-    if share != 0.0 && share < 0.01 { format!("{:.2} %", share * 100.0) } else { format!("{:.1} %", share * 100.0) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_read_well() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([12, 1_500, 2_000_000].map(bytes), ["12 B", "1.5 kB", "2.0 MB"]);
-        assert_eq!([0.5, 0.001234, 0.0].map(percent), ["50.0 %", "0.12 %", "0.0 %"]);
-    }
 
     #[test]
     fn histogram_has_a_line_per_bucket_and_full_width_for_the_largest() {

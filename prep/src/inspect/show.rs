@@ -1,26 +1,42 @@
-//! Rows as text: what a model will read.
+//! Rows for the terminal, or as JSON.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::Path;
 
-use cloze_formats::config::InstanceConfig;
-use cloze_formats::finetune::GlueTask;
-use cloze_formats::masking::Masker;
-use cloze_formats::rng::{KeyedRng, Purpose};
-use cloze_formats::{CorpusRow, Dataset, GlueRow, Label, PretrainRow, Row, SquadRow};
+use cloze_formats::{Dataset, Kind, Label, Row};
 use serde_json::{Value, json};
 
+use super::examples::Examples;
+use super::find::Query;
+use super::numbers::{counted, thousands};
+use super::reading::{Reader, Reading, Span, Style, token};
 use crate::error::{AtPath, Error, Result};
+use crate::progress::Progress;
+
+/// Which rows to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// The first `count`.
+    First,
+    /// These ones, by number.
+    Rows(Vec<RangeInclusive<u64>>),
+    /// `count` drawn with this seed.
+    Random(u64),
+    /// The document of a corpus with this `document_id`.
+    Document(u64),
+    /// The first `count` that have these words.
+    Find(String),
+}
 
 /// Which rows to show, and how.
 #[derive(Clone, Debug)]
 pub struct ShowOptions {
-    /// These rows; empty for the first `count`, or `count` random ones.
-    pub rows: Vec<u64>,
-    /// How many.
+    /// Which rows.
+    pub selection: Selection,
+    /// How many, where the selection leaves it open.
     pub count: u64,
-    /// Draw the rows at random with this seed.
-    pub random: Option<u64>,
     /// Seed and epoch for dynamic masks: what a trainer with this seed sees in this epoch.
     pub masks: (u64, u64),
     /// ANSI colours.
@@ -32,241 +48,200 @@ pub struct ShowOptions {
 /// Writes the chosen rows of the dataset in `dir`.
 ///
 /// # Errors
-/// Not a dataset, damage in a row's batch, or a row number out of range.
-pub fn show(dir: &Path, options: &ShowOptions, out: &mut dyn Write) -> Result<()> {
+/// Not a dataset, damage in a row's batch, a row number or document that is not there, or words that cannot be looked for.
+pub fn show(dir: &Path, options: &ShowOptions, progress: Progress, out: &mut dyn Write) -> Result<()> {
     let dataset = Dataset::open(dir)?;
-    let rows = choose(&dataset, options)?;
-    let mut shower = Shower::new(&dataset, options)?;
+    let mut reader = Reader::new(&dataset, options.masks)?;
+    let rows = match &options.selection {
+        Selection::Find(words) => {
+            let query = Query::new(&dataset, words)?;
+            let found = query.search(&dataset, options.count as usize, progress)?;
+            if !options.json {
+                let (rows, pieces) = (found.rows.len() as u64, query.pieces(dataset.vocabulary()));
+                let all = if found.searched == dataset.len() { "all" } else { "the first" };
+                let searched = counted(found.searched, "row");
+                writeln!(out, "{words:?} ({pieces}): {} among {all} {searched}\n", counted(rows, "row"))
+                    .at("standard output")?;
+            }
+            reader = reader.finding(query.ids);
+            found.rows
+        }
+        selection => choose(&dataset, selection, options.count)?,
+    };
+    reader = reader.with_examples(examples(&dataset, &rows)?);
     for (i, &index) in rows.iter().enumerate() {
         let row = dataset.row(index)?;
         let written = if options.json {
-            serde_json::to_string(&shower.json(index, &row))
-                .map_err(io::Error::other)
-                .and_then(|l| writeln!(out, "{l}"))
+            let line = serde_json::to_string(&json(&mut reader, index, &row)).map_err(io::Error::other);
+            line.and_then(|line| writeln!(out, "{line}"))
         } else {
-            shower.text(i, index, &row, out)
+            let space = if i > 0 { writeln!(out) } else { Ok(()) };
+            space.and_then(|()| write_reading(&reader.read(index, &row), options.colour, out))
         };
         written.at("standard output")?;
     }
     Ok(())
 }
 
-fn label_value(label: Label) -> Value {
-    match label {
-        Label::Class(class) => json!(class),
-        Label::Score(score) => json!(score),
-    }
-}
-
-fn choose(dataset: &Dataset, options: &ShowOptions) -> Result<Vec<u64>> {
+fn choose(dataset: &Dataset, selection: &Selection, count: u64) -> Result<Vec<u64>> {
     let n = dataset.len();
-    if let Some(row) = options.rows.iter().find(|&&row| row >= n) {
-        return Err(Error::invalid(dataset.dir(), format!("expected rows below {n}, found {row}")));
-    }
-    let count = options.count.min(n);
-    Ok(match options.random {
-        _ if !options.rows.is_empty() => options.rows.clone(),
-        None => (0..count).collect(),
-        Some(seed) => {
-            let order = cloze_formats::stream::Order::new(n, seed, 0);
+    let count = count.min(n);
+    Ok(match selection {
+        Selection::Rows(ranges) => {
+            if let Some(range) = ranges.iter().find(|range| *range.end() >= n) {
+                let problem = format!("expected rows below {n}, found {}", range.end());
+                return Err(Error::invalid(dataset.dir(), problem));
+            }
+            ranges.iter().cloned().flatten().collect()
+        }
+        Selection::Random(seed) => {
+            let order = cloze_formats::stream::Order::new(n, *seed, 0);
             (0..count).map(|i| order.at(i)).collect()
         }
+        Selection::Document(id) => vec![find_document(dataset, *id)?],
+        Selection::First | Selection::Find(_) => (0..count).collect(),
     })
 }
 
-struct Shower<'a> {
-    dataset: &'a Dataset,
-    colour: bool,
-    masks: (u64, u64),
-    /// For datasets that leave masking to the trainer.
-    dynamic: Option<Masker>,
+/// The row of the document with this id; ids ascend with the rows.
+fn find_document(dataset: &Dataset, id: u64) -> Result<u64> {
+    let kind = dataset.manifest().kind;
+    if kind != Kind::Corpus {
+        let problem = format!("--document: expected a corpus, found a {kind} dataset; choose by --rows or --find");
+        return Err(Error::invalid(dataset.dir(), problem));
+    }
+    let (mut low, mut high) = (0, dataset.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match dataset.corpus_row(middle)?.document_id {
+            found if found == id => return Ok(middle),
+            found if found < id => low = middle + 1,
+            _ => high = middle,
+        }
+    }
+    let last = match dataset.len() {
+        0 => String::new(),
+        n => format!(" up to {}", dataset.corpus_row(n - 1)?.document_id),
+    };
+    Err(Error::invalid(dataset.dir(), format!("--document: expected an id{last}, found {id}; it is not in the corpus")))
 }
 
-impl<'a> Shower<'a> {
-    fn new(dataset: &'a Dataset, options: &ShowOptions) -> Result<Self> {
-        let manifest = dataset.manifest();
-        let is_dynamic = manifest.kind == cloze_formats::Kind::Pretrain && !manifest.columns.has_static_masks();
-        let dynamic = if is_dynamic {
-            let config: InstanceConfig = serde_json::from_value(manifest.configuration.clone())
-                .map_err(|e| Error::invalid(dataset.dir(), format!("the configuration cannot be read: {e}")))?;
-            Some(Masker::new(config.masking_config(), dataset.vocabulary()))
-        } else {
-            None
-        };
-        Ok(Self { dataset, colour: options.colour, masks: options.masks, dynamic })
-    }
-
-    fn text(&mut self, i: usize, index: u64, row: &Row<'_>, out: &mut dyn Write) -> io::Result<()> {
-        if i > 0 {
-            writeln!(out)?;
-        }
-        match row {
-            Row::Corpus(r) => self.corpus(index, r, out),
-            Row::Pretrain(r) => self.pretrain(index, r, out),
-            Row::Squad(r) => self.squad(index, r, out),
-            Row::Glue(r) => self.glue(index, r, out),
+/// Contexts and answers of the questions of these rows.
+pub(super) fn examples(dataset: &Dataset, rows: &[u64]) -> Result<Examples> {
+    let mut ids = HashSet::new();
+    for &row in rows {
+        if let Row::Squad(row) = dataset.row(row)? {
+            ids.insert(row.example_id.to_owned());
         }
     }
+    Examples::read(dataset, &ids)
+}
 
-    fn corpus(&self, index: u64, row: &CorpusRow<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let (sentences, tokens) = (row.sentence_lengths.len(), row.token_ids.len());
-        writeln!(out, "{}", self.bold(&format!("document {index}: {sentences} sentences, {tokens} tokens")))?;
-        let ids = row.token_ids.to_vec();
-        let mut rest = &ids[..];
-        for &length in row.sentence_lengths {
-            let (sentence, tail) = rest.split_at(usize::from(length).min(rest.len()));
-            writeln!(out, "  {}", self.join(sentence.iter().map(|&id| self.piece(id))))?;
-            rest = tail;
+/// Writes a row, with ANSI colours if `colour`.
+pub(super) fn write_reading(reading: &Reading, colour: bool, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}", paint(colour, "1", &reading.heading))?;
+    let width = reading.lines.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+    for (label, spans) in &reading.lines {
+        match width {
+            0 => write!(out, "  ")?,
+            _ => write!(out, "  {} ", paint(colour, "2", &format!("{:<1$}", format!("{label}:"), width + 1)))?,
         }
-        Ok(())
+        let text: String = spans.iter().map(|span| painted(span, colour)).collect();
+        writeln!(out, "{}", text.trim_end())?;
     }
+    Ok(())
+}
 
-    fn pretrain(&mut self, index: u64, row: &PretrainRow<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let masked = self.masks_of(index, row);
-        let ids = row.input_ids.to_vec();
-        let label = if row.next_sentence_label { "B is random" } else { "B follows A" };
-        let head = format!("instance {index}: {label}, {} tokens, {} to predict", ids.len(), masked.len());
-        writeln!(out, "{}", self.bold(&head))?;
-        let mut next = masked.into_iter().peekable();
-        let pieces: Vec<String> = ids
-            .iter()
-            .enumerate()
-            .map(|(position, &id)| match next.next_if(|m| usize::from(m.0) == position) {
-                Some((_, seen)) => self.masked_piece(id, seen),
-                None => self.piece(id),
-            })
-            .collect();
-        let (a, b) = self.segments(&pieces, row.segment_a_length);
-        writeln!(out, "  A: {a}\n  B: {b}")
-    }
+fn painted(span: &Span, colour: bool) -> String {
+    let code = match span.style {
+        Style::Plain => return span.text.clone(),
+        Style::Masked => "33",
+        Style::Replaced => "31",
+        Style::Kept => "36",
+        Style::Answer => "1;32",
+        Style::Found => "1;7",
+        Style::Unknown => "35",
+    };
+    // The space after a word is not part of it.
+    let word = span.text.trim_end();
+    let mark = match span.style {
+        Style::Answer if !colour => format!("«{word}»"),
+        _ => paint(colour, code, word),
+    };
+    format!("{mark}{}", &span.text[word.len()..])
+}
 
-    fn squad(&self, index: u64, row: &SquadRow<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let ids = row.input_ids.to_vec();
-        let (start, end) = (usize::from(row.start_position), usize::from(row.end_position));
-        let place = match end {
-            _ if row.is_impossible => "no answer exists".to_owned(),
-            0 => "answer not here".to_owned(),
-            _ => format!("answer in tokens {start} to {end}"),
-        };
-        let head = format!("window {} of question {}, row {index}: {place}", row.window, row.example_id);
-        writeln!(out, "{}", self.bold(&head))?;
-        let answer = if end > 0 { start..end + 1 } else { 0..0 };
-        let pieces: Vec<String> = ids
-            .iter()
-            .enumerate()
-            .map(|(i, &id)| {
-                let piece = self.piece(id);
-                let open = if i == answer.start && !answer.is_empty() { "«" } else { "" };
-                let close = if i + 1 == answer.end { "»" } else { "" };
-                if answer.contains(&i) { self.paint("32", &format!("{open}{piece}{close}")) } else { piece }
-            })
-            .collect();
-        let (question, context) = self.segments(&pieces, row.segment_a_length);
-        writeln!(out, "  question: {question}\n  context:  {context}")
-    }
+pub(super) fn paint(colour: bool, code: &str, text: &str) -> String {
+    if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
 
-    fn glue(&self, index: u64, row: &GlueRow<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let label = match row.label {
-            None => "no label".to_owned(),
-            Some(Label::Class(class)) => {
-                format!("label {}", GlueTask::of(self.dataset.manifest()).name(class.into()))
-            }
-            Some(Label::Score(score)) => format!("score {score}"),
-        };
-        writeln!(out, "{}", self.bold(&format!("example {index}: {label}")))?;
-        let pieces: Vec<String> = row.input_ids.iter().map(|id| self.piece(id)).collect();
-        if usize::from(row.segment_a_length) == pieces.len() {
-            return writeln!(out, "  {}", self.join(pieces[1..pieces.len() - 1].iter().cloned()));
+/// A row with its tokens spelled out.
+pub(super) fn json(reader: &mut Reader<'_>, index: u64, row: &Row<'_>) -> Value {
+    let vocabulary = reader.dataset().vocabulary();
+    let piece = |id| token(vocabulary, id);
+    let tokens: Vec<String> = row.tokens().iter().map(piece).collect();
+    match row {
+        Row::Corpus(r) => {
+            json!({"row": index, "document_id": r.document_id, "tokens": tokens, "sentence_lengths": r.sentence_lengths})
         }
-        let (a, b) = self.segments(&pieces, row.segment_a_length);
-        writeln!(out, "  A: {a}\n  B: {b}")
-    }
-
-    /// The text of both segments, special tokens left out.
-    fn segments(&self, pieces: &[String], segment_a_length: u16) -> (String, String) {
-        let a = usize::from(segment_a_length);
-        let join = |range: &[String]| self.join(range.iter().cloned());
-        (join(&pieces[1..a - 1]), join(&pieces[a..pieces.len() - 1]))
-    }
-
-    fn masks_of(&mut self, index: u64, row: &PretrainRow<'_>) -> Vec<(u16, u32)> {
-        match (row.masked, &mut self.dynamic) {
-            (Some(m), _) => m.positions.iter().copied().zip(m.inputs.iter()).collect(),
-            (None, Some(masker)) => {
-                let (seed, epoch) = self.masks;
-                let mut rng = KeyedRng::new(seed, Purpose::DynamicMask, index, epoch);
-                masker.mask(row.input_ids, row.segment_a_length, &mut rng).to_vec()
-            }
-            (None, None) => Vec::new(),
+        Row::Pretrain(r) => {
+            let masked: Vec<Value> = reader
+                .masks_of(index, r)
+                .into_iter()
+                .map(|(position, seen)| json!({"position": position, "seen": piece(seen)}))
+                .collect();
+            json!({"row": index, "tokens": tokens, "segment_a_length": r.segment_a_length,
+                   "next_sentence_label": r.next_sentence_label, "masked": masked})
+        }
+        Row::Squad(r) => {
+            let answer = reader.examples().answer(r);
+            json!({"row": index, "example_id": r.example_id, "window": r.window, "tokens": tokens,
+                   "segment_a_length": r.segment_a_length, "start_position": r.start_position,
+                   "end_position": r.end_position, "is_impossible": r.is_impossible, "answer": answer})
+        }
+        Row::Glue(r) => {
+            let (label, name) = match r.label {
+                None => (Value::Null, None),
+                Some(Label::Class(class)) => (json!(class), Some(reader.class_name(class))),
+                Some(Label::Score(score)) => (json!(score), None),
+            };
+            json!({"row": index, "row_id": r.row_id, "tokens": tokens, "segment_a_length": r.segment_a_length,
+                   "label": label, "label_name": name})
         }
     }
+}
 
-    fn piece(&self, id: u32) -> String {
-        self.dataset.vocabulary().token(id).unwrap_or("?").to_owned()
+/// Rows of `--rows`: `7`, or `7-12` for all of them.
+///
+/// # Errors
+/// What was expected and found.
+pub fn parse_rows(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let number =
+        |digits: &str| digits.trim().parse::<u64>().map_err(|_| format!("expected a row number, found {digits:?}"));
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last {
+        return Err(format!("expected rows in ascending order, found {} to {}", thousands(first), thousands(last)));
+    }
+    Ok(first..=last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_numbers_and_ranges() {
+        assert_eq!(parse_rows("7"), Ok(7..=7));
+        assert_eq!(parse_rows("7-12"), Ok(7..=12));
+        assert_eq!(parse_rows("12-7").unwrap_err(), "expected rows in ascending order, found 12 to 7");
+        assert_eq!(parse_rows("x").unwrap_err(), "expected a row number, found \"x\"");
     }
 
-    /// `[MASK:word]` as seen masked, `[other:word]` as seen replaced, `[word]` as seen unchanged.
-    fn masked_piece(&self, id: u32, seen: u32) -> String {
-        let token = self.piece(id);
-        let (continues, word) = match token.strip_prefix("##") {
-            Some(rest) => ("##", rest),
-            None => ("", token.as_str()),
-        };
-        let shown = if seen == self.dataset.manifest().vocabulary.special.mask {
-            format!("[MASK:{word}]")
-        } else if seen == id {
-            format!("[{word}]")
-        } else {
-            format!("[{}:{word}]", self.piece(seen))
-        };
-        format!("{continues}{}", self.paint("33", &shown))
-    }
-
-    /// Words from pieces: `##` glues a piece to the one before.
-    fn join(&self, pieces: impl Iterator<Item = String>) -> String {
-        let mut text = String::new();
-        for piece in pieces {
-            match piece.strip_prefix("##") {
-                Some(rest) if !text.is_empty() => text.push_str(rest),
-                _ => {
-                    if !text.is_empty() {
-                        text.push(' ');
-                    }
-                    text.push_str(&piece);
-                }
-            }
-        }
-        text
-    }
-
-    fn json(&mut self, index: u64, row: &Row<'_>) -> Value {
-        let tokens: Vec<String> = row.tokens().iter().map(|id| self.piece(id)).collect();
-        match row {
-            Row::Corpus(r) => {
-                json!({"row": index, "document_id": r.document_id, "tokens": tokens, "sentence_lengths": r.sentence_lengths})
-            }
-            Row::Pretrain(r) => {
-                let masked: Vec<Value> = self
-                    .masks_of(index, r)
-                    .into_iter()
-                    .map(|(position, seen)| json!({"position": position, "seen": self.piece(seen)}))
-                    .collect();
-                json!({"row": index, "tokens": tokens, "segment_a_length": r.segment_a_length,
-                       "next_sentence_label": r.next_sentence_label, "masked": masked})
-            }
-            Row::Squad(r) => json!({"row": index, "example_id": r.example_id, "window": r.window, "tokens": tokens,
-                                    "segment_a_length": r.segment_a_length, "start_position": r.start_position,
-                                    "end_position": r.end_position, "is_impossible": r.is_impossible}),
-            Row::Glue(r) => json!({"row": index, "row_id": r.row_id, "tokens": tokens,
-                                   "segment_a_length": r.segment_a_length, "label": r.label.map(label_value)}),
-        }
-    }
-
-    fn bold(&self, text: &str) -> String {
-        self.paint("1", text)
-    }
-
-    fn paint(&self, code: &str, text: &str) -> String {
-        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    #[test]
+    fn colour_ends_with_the_word_and_its_absence_marks_the_answer() {
+        let span = Span { style: Style::Answer, text: "two ships ".to_owned() };
+        assert_eq!(painted(&span, true), "\x1b[1;32mtwo ships\x1b[0m ");
+        assert_eq!(painted(&span, false), "«two ships» ");
     }
 }

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod corpora;
+pub mod datasets;
+pub mod forge;
 
 use std::collections::BTreeMap;
 use std::path::Path;
