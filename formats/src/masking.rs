@@ -48,6 +48,10 @@ pub struct Masker {
     /// By id: whether the token continues a word (`##`). Only for whole words.
     continues: Option<Arc<[bool]>>,
     candidates: Vec<u16>,
+    /// Chosen positions as bits, and by position what the model sees there: what is set in any order comes out ascending.
+    is_chosen: Vec<u64>,
+    seen: Vec<u32>,
+    num_chosen: usize,
     chosen: Vec<(u16, u32)>,
 }
 
@@ -61,6 +65,9 @@ impl Masker {
             num_tokens: vocabulary.len() as u64,
             continues: config.whole_word_masking.then(continues),
             candidates: Vec::new(),
+            is_chosen: Vec::new(),
+            seen: Vec::new(),
+            num_chosen: 0,
             chosen: Vec::new(),
         }
     }
@@ -91,23 +98,26 @@ impl Masker {
             }
         }
         let wanted = self.config.num_predictions(input_ids.len());
-        self.chosen.clear();
+        self.num_chosen = 0;
+        self.is_chosen.clear();
+        self.is_chosen.resize(input_ids.len().div_ceil(64), 0);
+        self.seen.resize(self.seen.len().max(input_ids.len()), 0);
         for i in 0..self.candidates.len() {
-            if self.chosen.len() >= wanted {
+            if self.num_chosen >= wanted {
                 break;
             }
             let j = i + rng.below((self.candidates.len() - i) as u64) as usize;
             self.candidates.swap(i, j);
             let word = self.word(input_ids, self.candidates[i], &segments);
-            if self.chosen.len() + word.len() <= wanted {
+            if self.num_chosen + word.len() <= wanted {
                 self.choose(word, input_ids, rng);
             }
         }
-        if let (true, Some(&start)) = (self.chosen.is_empty(), self.candidates.first()) {
+        if let (true, Some(&start)) = (self.num_chosen == 0, self.candidates.first()) {
             let word = self.word(input_ids, start, &segments);
             self.choose(word.start..word.end.min(word.start + wanted as u16), input_ids, rng);
         }
-        self.chosen.sort_unstable();
+        self.collect();
         &self.chosen
     }
 
@@ -129,7 +139,23 @@ impl Masker {
                 8 => input_ids.get(position.into()).unwrap_or(self.mask_id),
                 _ => rng.below(self.num_tokens) as u32,
             };
-            self.chosen.push((position, seen));
+            let at = usize::from(position);
+            self.is_chosen[at / 64] |= 1 << (at % 64);
+            self.seen[at] = seen;
+            self.num_chosen += 1;
+        }
+    }
+
+    /// Puts the choice into `chosen`, by position.
+    fn collect(&mut self) {
+        self.chosen.clear();
+        for (word, first) in self.is_chosen.iter().zip((0..).step_by(64)) {
+            let mut bits = *word;
+            while bits != 0 {
+                let at = first + bits.trailing_zeros() as usize;
+                self.chosen.push((at as u16, self.seen[at]));
+                bits &= bits - 1;
+            }
         }
     }
 }

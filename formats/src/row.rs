@@ -109,6 +109,24 @@ impl<'a> From<&'a Vec<u32>> for Tokens<'a> {
     }
 }
 
+/// A width that token ids are stored in.
+pub trait TokenId: Copy + From<u16> + TryFrom<u32, Error: std::fmt::Debug> + 'static {
+    /// The ids as a row has them.
+    fn tokens(ids: &[Self]) -> Tokens<'_>;
+}
+
+impl TokenId for u16 {
+    fn tokens(ids: &[Self]) -> Tokens<'_> {
+        Tokens::U16(ids)
+    }
+}
+
+impl TokenId for u32 {
+    fn tokens(ids: &[Self]) -> Tokens<'_> {
+        Tokens::U32(ids)
+    }
+}
+
 /// A tokenized document.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CorpusRow<'a> {

@@ -8,18 +8,14 @@ use cloze_formats::checksum::sha256_file;
 use cloze_formats::config::{InstanceConfig, MaskingMode, Split};
 use cloze_formats::dataset::{ShardId, Share, UnfinishedDataset, refuse_finished, remove_leftovers};
 use cloze_formats::manifest::{MANIFEST, Source};
-use cloze_formats::masking::Masker;
-use cloze_formats::rng::{KeyedRng, Purpose};
 use cloze_formats::schema::Layout;
-use cloze_formats::shard::ShardWriter;
-use cloze_formats::vocabulary::SpecialIds;
-use cloze_formats::{Dataset, DatasetSpec, DatasetWriter, Kind, Manifest, PretrainRow, StaticMask, Tokens};
+use cloze_formats::{Dataset, DatasetSpec, DatasetWriter, Kind, Manifest};
 use rayon::prelude::*;
 
 use crate::compat;
 use crate::error::{Error, Result};
-use crate::pairs::truncate_pair;
-use crate::plan::{Plan, Planned, is_in_split};
+use crate::materialise::materialise;
+use crate::plan::{Plan, is_in_split};
 use crate::progress::Progress;
 use crate::tokenize::WRITER;
 use crate::world::World;
@@ -234,85 +230,9 @@ fn materialise_missing(
     let bar = Mutex::new(progress.count("building shards", missing.len() as u64));
     missing.into_par_iter().try_for_each(|index| {
         let mut shard = writer.shard(index)?;
-        let mut maker = InstanceMaker::new(corpus, config);
-        for planned in plan.shard(index)? {
-            maker.push(&planned, &mut shard)?;
-        }
+        materialise(corpus, config, &plan.shard(index)?, &mut shard)?;
         writer.finish_shard(index, shard, serde_json::Value::Null)?;
         bar.lock().expect("no holder panics").add(1);
         Ok(())
     })
-}
-
-/// Puts `[CLS] A [SEP] B [SEP]` into `input_ids`; returns the number of tokens of `[CLS] A [SEP]`.
-pub(crate) fn assemble(input_ids: &mut Vec<u32>, special: SpecialIds, a: Tokens<'_>, b: Tokens<'_>) -> u16 {
-    input_ids.clear();
-    input_ids.push(special.cls);
-    a.append_to(input_ids);
-    input_ids.push(special.sep);
-    let segment_a_length = input_ids.len() as u16;
-    b.append_to(input_ids);
-    input_ids.push(special.sep);
-    segment_a_length
-}
-
-/// Turns descriptors into rows: gather, truncate, mask.
-struct InstanceMaker<'a> {
-    corpus: &'a Dataset,
-    config: &'a InstanceConfig,
-    masker: Option<Masker>,
-    input_ids: Vec<u32>,
-    positions: Vec<u16>,
-    inputs: Vec<u32>,
-}
-
-impl<'a> InstanceMaker<'a> {
-    fn new(corpus: &'a Dataset, config: &'a InstanceConfig) -> Self {
-        let masker = match config.masking {
-            MaskingMode::Static => Some(Masker::new(config.masking_config(), corpus.vocabulary())),
-            MaskingMode::Dynamic => None,
-        };
-        Self { corpus, config, masker, input_ids: Vec::new(), positions: Vec::new(), inputs: Vec::new() }
-    }
-
-    fn push(&mut self, planned: &Planned, shard: &mut ShardWriter) -> Result<()> {
-        let special = self.corpus.manifest().vocabulary.special;
-        let max_num_tokens = usize::from(self.config.max_seq_length) - 3;
-        let mut rng = KeyedRng::new(self.config.seed, Purpose::Truncate, planned.position, 0);
-        let (a_len, b_len) = (planned.a_len as usize, planned.b_len() as usize);
-        let [a_front, a_back, b_front, b_back] = truncate_pair(a_len, b_len, max_num_tokens, || rng.coin());
-        let a = self.tokens(planned.document, planned.a_start, (a_front, a_len - a_back))?;
-        let b = self.tokens(planned.b_document, planned.b_start, (b_front, b_len - b_back))?;
-        let segment_a_length = assemble(&mut self.input_ids, special, a, b);
-        let masked = match &mut self.masker {
-            None => None,
-            Some(masker) => {
-                let mut rng = KeyedRng::new(self.config.seed, Purpose::StaticMask, planned.position, 0);
-                let chosen = masker.mask((&self.input_ids).into(), segment_a_length, &mut rng);
-                self.positions.clear();
-                self.positions.extend(chosen.iter().map(|c| c.0));
-                self.inputs.clear();
-                self.inputs.extend(chosen.iter().map(|c| c.1));
-                Some(StaticMask { positions: &self.positions, inputs: (&self.inputs).into() })
-            }
-        };
-        shard.push(PretrainRow {
-            input_ids: (&self.input_ids).into(),
-            segment_a_length,
-            next_sentence_label: planned.is_random(),
-            masked,
-        })?;
-        Ok(())
-    }
-
-    /// Tokens `start + within.0 .. start + within.1` of a document.
-    fn tokens(&self, document: u32, start: u32, within: (usize, usize)) -> Result<Tokens<'a>> {
-        let row = self.corpus.corpus_row(document.into())?;
-        let start = start as usize;
-        row.token_ids.slice(start + within.0, start + within.1).ok_or_else(|| {
-            let problem =
-                format!("document {document}: the plan does not fit it; delete the output directory and retry");
-            Error::invalid(self.corpus.dir(), problem)
-        })
-    }
 }

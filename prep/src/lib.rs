@@ -7,6 +7,7 @@ pub mod error;
 pub mod exchange;
 pub mod glue;
 pub mod inspect;
+mod materialise;
 pub mod pairs;
 pub mod plan;
 pub mod progress;

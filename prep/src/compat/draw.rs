@@ -7,8 +7,8 @@ use cloze_formats::masking::MaskingConfig;
 
 use super::drawn::{Drawn, Segment};
 use super::python_random::PythonRandom;
-use crate::build::assemble;
 use crate::error::Result;
+use crate::materialise::assemble;
 use crate::pairs::{Draws, Pair, PairConfig, SegmentB, pair_document, take_sentences, truncate_pair};
 use crate::progress::Progress;
 

@@ -28,8 +28,9 @@ use cloze_formats::{Dataset, DatasetWriter, Manifest, PretrainRow, StaticMask};
 use rayon::prelude::*;
 
 use self::drawn::DrawnFile;
-use crate::build::{assemble, corpus_source, dataset_spec};
+use crate::build::{corpus_source, dataset_spec};
 use crate::error::{Error, Result};
+use crate::materialise::assemble;
 use crate::progress::Progress;
 
 /// Makes the dataset `out` from `corpus`; `config` was validated.
