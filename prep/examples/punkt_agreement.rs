@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p cloze-prep --example punkt_agreement -- SPANS.jsonl [--model FILE] [--differences N]`
 //!
-//! Each line of the file is `{"source": .., "text": paragraph, "spans": [[begin, end], ..]}`, in characters. `--model` takes a parameter file in
+//! Each line of the file is `{"source": .., "text": paragraph, "spans": [[begin, end], ..]}`, in characters; white space
+//! around a span is not counted. `--model` takes a parameter file in
 //! place of the English parameters. Prints, by
 //! source and for all, precision, recall and F1 of spans (both ends equal) and of inner boundaries, then the speed.
 
@@ -57,7 +58,7 @@ fn main() -> anyhow::Result<()> {
     let mut shown = 0;
     for row in &rows {
         let ours = spans(&splitter, &row.text);
-        let theirs: BTreeSet<_> = row.spans.iter().copied().collect();
+        let theirs: BTreeSet<_> = row.spans.iter().map(|span| trim(&row.text, *span)).collect();
         for name in [row.source.as_str(), "all"] {
             let (spans, boundaries) = sources.entry(name.to_owned()).or_default();
             spans.add(&ours, &theirs);
@@ -86,6 +87,14 @@ fn spans(splitter: &Splitter, text: &str) -> BTreeSet<(usize, usize)> {
     splitter.split(text, &mut ranges);
     let characters = |byte: usize| text[..byte].chars().count();
     ranges.into_iter().map(|range| (characters(range.start), characters(range.end))).collect()
+}
+
+/// The span without white space around it: NLTK's first span holds the white space that a paragraph begins with.
+fn trim(text: &str, (begin, end): (usize, usize)) -> (usize, usize) {
+    let count = |chars: &mut dyn Iterator<Item = char>| chars.take_while(|c| c.is_whitespace()).count();
+    let sentence: Vec<char> = text.chars().skip(begin).take(end - begin).collect();
+    let before = count(&mut sentence.iter().copied());
+    (begin + before, end - count(&mut sentence[before..].iter().rev().copied()))
 }
 
 /// Ends of all sentences but the last.

@@ -6,6 +6,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Work that is over sooner never shows a bar.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a bar that is shown is drawn again.
+const REFRESH: Duration = Duration::from_millis(250);
 
 /// Whether bars are shown; passed to whatever may take long.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,6 +81,8 @@ impl Bar {
             self.waiting = false;
             // Draws nothing where standard error is not a terminal.
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            // Rate and time left stay current while a large piece of work is under way.
+            self.bar.enable_steady_tick(REFRESH);
         }
     }
 }

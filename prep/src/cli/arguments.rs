@@ -15,43 +15,41 @@ const SOURCES: &str = "Sources (files, directories, globs, or - for standard inp
 /// Text inputs. Plain or compressed (.gz, .zst, .bz2, .xz); globs, directories and standard input (`-`) are taken.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
-#[command(next_help_heading = SOURCES)]
 pub struct SourceArgs {
     /// MediaWiki XML dumps: articles only, without markup. Of a directory, files with .xml in their name.
-    #[arg(long, num_args = 1.., value_name = "FILE")]
+    #[arg(long, help_heading = SOURCES, num_args = 1.., value_name = "FILE")]
     pub wikipedia: Vec<PathBuf>,
     /// Books: every file is one document. Of a directory, all files.
-    #[arg(long, num_args = 1.., value_name = "FILE|DIR")]
+    #[arg(long, help_heading = SOURCES, num_args = 1.., value_name = "FILE|DIR")]
     pub books: Vec<PathBuf>,
     /// Plain text: a blank line separates documents. Of a directory, all files.
-    #[arg(long, num_args = 1.., value_name = "FILE")]
+    #[arg(long, help_heading = SOURCES, num_args = 1.., value_name = "FILE")]
     pub text: Vec<PathBuf>,
     /// One sentence a line, a blank line separates documents. Of a directory, all files.
-    #[arg(long, num_args = 1.., value_name = "FILE")]
+    #[arg(long, help_heading = SOURCES, num_args = 1.., value_name = "FILE")]
     pub sentences: Vec<PathBuf>,
     /// JSON Lines: every row is a document, its text is in --field. Of a directory, .jsonl, .ndjson and .json files.
-    #[arg(long, num_args = 1.., value_name = "FILE")]
+    #[arg(long, help_heading = SOURCES, num_args = 1.., value_name = "FILE")]
     pub jsonl: Vec<PathBuf>,
     /// Parquet: every row is a document, its text is in --column. Of a directory, .parquet files.
-    #[arg(long, num_args = 1.., value_name = "FILE")]
+    #[arg(long, help_heading = SOURCES, num_args = 1.., value_name = "FILE")]
     pub parquet: Vec<PathBuf>,
     /// Arrow IPC files or streams (Hugging Face datasets' cache), read as Parquet is. Of a directory, .arrow files.
-    #[arg(long, num_args = 1.., value_name = "FILE")]
+    #[arg(long, help_heading = SOURCES, num_args = 1.., value_name = "FILE")]
     pub arrow: Vec<PathBuf>,
 }
 
 /// How sources are read.
 #[derive(Debug, Args)]
-#[command(next_help_heading = SOURCES)]
 pub struct ReadArgs {
     /// Field of JSON Lines rows that holds the text.
-    #[arg(long, default_value = "text", value_name = "NAME")]
+    #[arg(long, help_heading = SOURCES, default_value = "text", value_name = "NAME")]
     pub field: String,
     /// Column of Parquet and Arrow files that holds the text.
-    #[arg(long, default_value = "text", value_name = "NAME")]
+    #[arg(long, help_heading = SOURCES, default_value = "text", value_name = "NAME")]
     pub column: String,
     /// Stop at a broken JSON Lines row; otherwise such rows are skipped, counted and reported.
-    #[arg(long)]
+    #[arg(long, help_heading = SOURCES)]
     pub strict: bool,
 }
 

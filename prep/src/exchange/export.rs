@@ -121,37 +121,7 @@ pub fn export(dataset: &Dataset, options: &ExportOptions, out: &Path, progress: 
     let bar = Mutex::new(progress.count("exporting", dataset.len()));
     let job = Job { dataset, output: &output, config, masks, bar };
     let parts = parts(dataset, options, single);
-    let (mut files, mut warnings) = (parts.len(), Vec::new());
-    match format {
-        Format::LddlParquet => (files, warnings) = lddl::export(&job, &parts, options.bin_size, single)?,
-        Format::NvidiaHdf5 => {
-            let padded = job.padded();
-            job.each(&parts, |part, path| {
-                job.instances(
-                    part,
-                    path,
-                    hdf5::HdfWriter::create(path, part.rows.end - part.rows.start, padded).at(path)?,
-                )
-            })?;
-        }
-        Format::Tfrecord => {
-            let padded = job.padded();
-            job.each(&parts, |part, path| {
-                job.instances(part, path, tfrecord::TfrecordWriter::create(path, padded).at(path)?)
-            })?;
-        }
-        Format::Parquet => job.each(&parts, |part, path| {
-            let schema = columnar::schema(dataset);
-            columnar::write(&job, part, parquet::Writer::create(path, schema.clone()).at(path)?, schema, path)
-        })?,
-        Format::ArrowStream => {
-            job.each(&parts, |part, path| {
-                let schema = columnar::schema(dataset);
-                columnar::write(&job, part, arrow_stream::Writer::create(path, &schema).at(path)?, schema, path)
-            })?;
-            arrow_stream::describe(dataset, &parts, &output)?;
-        }
-    }
+    let (files, warnings) = write_parts(&job, &parts, options, single)?;
     if !single && dataset.manifest().kind == Kind::Squad {
         let examples = dataset.dir().join(EXAMPLES);
         std::fs::copy(&examples, output.path(EXAMPLES)).at(&examples)?;
@@ -160,6 +130,38 @@ pub fn export(dataset: &Dataset, options: &ExportOptions, out: &Path, progress: 
     let bytes = output.publish()?;
     let rows = dataset.len();
     Ok(ExportSummary { output: out.to_owned(), format, rows, files, bytes, masks_drawn: draws, warnings })
+}
+
+/// Writes the files; returns their number and what the other tool may trip over.
+fn write_parts(job: &Job<'_>, parts: &[Part], options: &ExportOptions, single: bool) -> Result<(usize, Vec<String>)> {
+    match options.format {
+        Format::LddlParquet => return lddl::export(job, parts, options.bin_size, single),
+        Format::NvidiaHdf5 => {
+            let padded = job.padded();
+            job.each(parts, |part, path| {
+                let rows = part.rows.end - part.rows.start;
+                job.instances(part, path, hdf5::HdfWriter::create(path, rows, padded).at(path)?)
+            })?;
+        }
+        Format::Tfrecord => {
+            let padded = job.padded();
+            job.each(parts, |part, path| {
+                job.instances(part, path, tfrecord::TfrecordWriter::create(path, padded).at(path)?)
+            })?;
+        }
+        Format::Parquet => job.each(parts, |part, path| {
+            let schema = columnar::schema(job.dataset);
+            columnar::write(job, part, parquet::Writer::create(path, schema.clone()).at(path)?, schema, path)
+        })?,
+        Format::ArrowStream => {
+            job.each(parts, |part, path| {
+                let schema = columnar::schema(job.dataset);
+                columnar::write(job, part, arrow_stream::Writer::create(path, &schema).at(path)?, schema, path)
+            })?;
+            arrow_stream::describe(job.dataset, parts, job.output)?;
+        }
+    }
+    Ok((parts.len(), Vec::new()))
 }
 
 fn check(dataset: &Dataset, options: &ExportOptions) -> Result<()> {

@@ -56,26 +56,44 @@ pub fn import(
     };
     let mut writer = DatasetWriter::create(out, spec, vocabulary)?;
     if described.layout.kind() == Kind::Squad {
-        let examples = first.with_file_name(EXAMPLES);
-        if !examples.exists() {
-            return Err(Error::invalid(examples, "expected the questions' contexts and answers here, found nothing"));
-        }
-        let bytes = std::fs::read(&examples).at(&examples)?;
-        writer.write_file(EXAMPLES, &bytes)?;
+        copy_examples(first, &mut writer)?;
     }
     let shards = write_shards(format, &files, &inputs, vocabulary, described.layout, &writer, progress)?;
     if described.layout.kind() == Kind::Pretrain {
-        let shape = shards.values().filter_map(|s| serde_json::from_value(s.position.clone()).ok());
-        let shape: Shape = shape.fold(Shape::default(), Shape::merge);
-        let known = described.configuration.and_then(|c| serde_json::from_value::<InstanceConfig>(c).ok());
-        let config = InstanceConfig {
-            num_shards: files.len() as u32,
-            ..known.unwrap_or_else(|| shape.config(described.layout.has_static_masks()))
-        };
-        writer.resolve_configuration(json!(config));
+        writer.resolve_configuration(json!(configuration(described, shards.values())));
     }
     let sources = inputs.iter().zip(shards.values()).map(|(input, shard)| source_entry(input, shard.statistics.rows));
     writer.publish(sources.collect())
+}
+
+/// Contexts and gold answers travel beside the rows.
+fn copy_examples(rows: &Path, writer: &mut DatasetWriter) -> Result<()> {
+    let examples = rows.with_file_name(EXAMPLES);
+    if !examples.exists() {
+        return Err(Error::invalid(examples, "expected the questions' contexts and answers here, found nothing"));
+    }
+    let bytes = std::fs::read(&examples).at(&examples)?;
+    writer.write_file(EXAMPLES, &bytes)
+}
+
+/// That of the dataset that was exported, where the files tell it, else what the rows show.
+fn configuration<'a>(described: Described, shards: impl ExactSizeIterator<Item = &'a FinishedShard>) -> InstanceConfig {
+    let num_shards = shards.len() as u32;
+    let shapes = shards.filter_map(|shard| serde_json::from_value(shard.position.clone()).ok());
+    let shape = shapes.fold(Shape::default(), Shape::merge);
+    let shown = shape.config(described.layout.has_static_masks());
+    let known: Option<InstanceConfig> = described.configuration.and_then(|c| serde_json::from_value(c).ok());
+    match known {
+        None => InstanceConfig { num_shards, ..shown },
+        // Rows and columns may have been taken away or added since.
+        Some(known) => InstanceConfig {
+            num_shards,
+            masking: shown.masking,
+            max_seq_length: known.max_seq_length.max(shape.max_seq_length),
+            max_predictions_per_seq: known.max_predictions_per_seq.max(shape.max_predictions_per_seq),
+            ..known
+        },
+    }
 }
 
 /// What the rows of `path` are.

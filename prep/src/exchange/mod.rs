@@ -14,7 +14,6 @@ mod import;
 mod inputs;
 mod instance;
 mod lddl;
-mod npy;
 mod output;
 mod parquet;
 #[cfg(test)]

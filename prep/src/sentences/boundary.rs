@@ -111,12 +111,16 @@ impl Index {
         }
         let (mut buffer, mut next_buffer) = (Buffer::new(), Buffer::new());
         let word = first.kind_without_stop(&mut buffer);
+        let (followers, is_initial) = (self.followers(word), first.is_initial());
+        if mark == Mark::Break && followers.is_empty() && !is_initial && word != NUMBER {
+            // Nearly always; what follows makes no difference.
+            return true;
+        }
         let next_word = kind_in_sentence(next, &mut next_buffer);
         // 4.1.2, the collocational heuristic.
-        if self.is_collocation(word, next_word) {
+        if followers.binary_search_by(|word| (**word).cmp(next_word)).is_ok() {
             return false;
         }
-        let is_initial = first.is_initial();
         let mut separates = mark == Mark::Break;
         if !separates && !is_initial {
             // 4.2, abbreviations and ellipses that end a sentence.
@@ -142,10 +146,10 @@ impl Index {
         self.words.get(word).copied().unwrap_or_default()
     }
 
-    fn is_collocation(&self, first: &str, second: &str) -> bool {
-        let followers = self.words.get(first).and_then(|entry| entry.followers);
-        followers
-            .is_some_and(|index| self.followers[index as usize].binary_search_by(|word| (**word).cmp(second)).is_ok())
+    /// The words that form collocations with `word`, sorted.
+    fn followers(&self, word: &str) -> &[Box<str>] {
+        let index = self.words.get(word).and_then(|entry| entry.followers);
+        index.map_or(&[], |index| &self.followers[index as usize])
     }
 }
 

@@ -178,13 +178,14 @@ impl Evidence {
         };
         abbreviations.extend(self.before_lower.iter().filter(|(_, next)| begins(next)).map(|(word, _)| word.clone()));
         abbreviations.extend(self.abbreviations.iter().cloned());
-        let is_starter = |(word, at_break): (&Box<str>, &u64)| {
+        let is_starter = |word: &str, at_break: &u64| {
             let (occurrences, total) = (frequencies.of_both(word), frequencies.num_words);
             let likelihood = collocation_likelihood(self.num_breaks, occurrences, *at_break, total);
             let attracted = total as f64 / self.num_breaks as f64 > occurrences as f64 / *at_break as f64;
-            (likelihood >= SENTENCE_STARTER && attracted).then(|| word.clone())
+            (likelihood >= SENTENCE_STARTER && attracted).then(|| word.into())
         };
-        let sentence_starters: BTreeSet<Box<str>> = self.starters.iter().filter_map(is_starter).collect();
+        let sentence_starters: BTreeSet<Box<str>> =
+            self.starters.iter().filter_map(|(word, at_break)| is_starter(word, at_break)).collect();
         let is_collocation = |((first, second), together): (&(Box<str>, Box<str>), &u64)| {
             let (a, b, total) = (frequencies.of_both(first), frequencies.of_both(second), frequencies.num_words);
             let countable = a > 1 && b > 1 && *together > 1 && *together <= a.min(b);

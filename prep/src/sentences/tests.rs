@@ -74,12 +74,10 @@ fn closing_quotes_and_brackets_stay_with_the_sentence() {
 #[test]
 fn typographic_quotes_are_read_as_ascii_ones() {
     check(&["“I know.” ⏎ ‘Do you?’ ⏎ She did.", "»Ja.« ⏎ „Nein.“ ⏎ Gut.", "It’s Mr. O’Hara’s. ⏎ He left."]);
-    for text in ["‘Tis so.’ ’Tis not. “Well,” said Mr. ‘X.’ “No.”--“Yes?” etc.” The end.”"] {
-        let ascii = text.replace(['‘', '’'], "'").replace(['“', '”'], "\"");
-        let in_ascii: Vec<&str> = sentences(&ascii);
-        let lengths = |sentences: &[&str]| sentences.iter().map(|s| s.chars().count()).collect::<Vec<_>>();
-        assert_eq!(lengths(&sentences(text)), lengths(&in_ascii));
-    }
+    let text = "‘Tis so.’ ’Tis not. “Well,” said Mr. ‘X.’ “No.”--“Yes?” etc.” The end.”";
+    let ascii = text.replace(['‘', '’'], "'").replace(['“', '”'], "\"");
+    let lengths = |sentences: &[&str]| sentences.iter().map(|s| s.chars().count()).collect::<Vec<_>>();
+    assert_eq!(lengths(&sentences(text)), lengths(&sentences(&ascii)));
 }
 
 #[test]

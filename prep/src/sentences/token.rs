@@ -68,12 +68,12 @@ impl<'t> Token<'t> {
     }
 
     /// The word's type: [`NUMBER`], or the word in lower case, its final full stop included.
-    pub(super) fn kind<'b>(self, buffer: &'b mut Buffer) -> &'b str {
+    pub(super) fn kind(self, buffer: &mut Buffer) -> &str {
         if self.is_number() { NUMBER } else { buffer.fold(self.text) }
     }
 
     /// Its type without a final full stop, unless that is all there is.
-    pub(super) fn kind_without_stop<'b>(self, buffer: &'b mut Buffer) -> &'b str {
+    pub(super) fn kind_without_stop(self, buffer: &mut Buffer) -> &str {
         let kind = self.kind(buffer);
         if kind.len() > 1 { kind.strip_suffix('.').unwrap_or(kind) } else { kind }
     }

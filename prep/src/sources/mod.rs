@@ -11,6 +11,7 @@ mod compression;
 mod expand;
 mod jsonl;
 mod lines;
+mod paragraphs;
 mod parquet;
 mod skipped;
 mod text;
@@ -143,7 +144,7 @@ impl RawDocument {
     pub fn into_document(self) -> Document {
         let presplit = matches!(self.form, Form::Sentences);
         let paragraphs = match &self.form {
-            Form::Prose => text::paragraphs(&self.body),
+            Form::Prose => paragraphs::paragraphs(&self.body),
             Form::Sentences => text::lines(&self.body),
             Form::Wikitext(site) => wikitext::extract(site, &self.body),
         };

@@ -1,16 +1,10 @@
-//! Plain text: documents between blank lines, paragraphs un-wrapped.
-
-use std::ops::Range;
+//! Plain text: documents between blank lines.
 
 use super::compression::Stream;
 use super::lines::{BYTE_ORDER_MARK, Lines};
 use super::{Form, RawDocument, SourceKind};
 use crate::Result;
 
-/// Lines longer than this (in characters) were not wrapped by hand or by a mailer: each is a paragraph.
-const MAX_WRAP_WIDTH: usize = 100;
-/// Text narrower than this is a list or a poem rather than wrapped prose.
-const MIN_WRAP_WIDTH: usize = 40;
 /// Raw documents of a text file, in order.
 pub(super) struct TextDocuments {
     lines: Lines,
@@ -77,91 +71,6 @@ pub(super) fn lines(body: &str) -> Vec<String> {
     body.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
-/// Cuts a document into paragraphs, un-wrapping lines.
-///
-/// Blank lines always separate. A document is *wrapped* if its widest line has 40 to 100 characters and at least half
-/// of its line breaks stand where the next word did not fit and no sentence ended; its wrap width is the 99th percentile of its line lengths
-/// (the widest line, below 100 lines: in longer texts a few lines overshoot). In a wrapped document a line break is a
-/// wrap, and becomes a space, if the next line's first word would not have fit on the line (`length + 1 + word > width`,
-/// in characters), if the next line begins with a lower-case letter, or if the line is at least three quarters full and
-/// ends in a letter, a digit or a comma; every other line break ends a paragraph. In a document that is not wrapped
-/// every line is a paragraph.
-pub(super) fn paragraphs(body: &str) -> Vec<String> {
-    let lines: Vec<Line<'_>> = body.lines().map(Line::new).collect();
-    let width = wrap_width(&lines);
-    let mut paragraphs = Vec::new();
-    for range in blocks(&lines) {
-        let mut open: Option<String> = None;
-        for (i, line) in lines[range.clone()].iter().enumerate() {
-            let joins = i > 0 && width.is_some_and(|w| lines[range.start + i - 1].wraps_into(line, w));
-            match &mut open {
-                Some(paragraph) if joins => {
-                    paragraph.push(' ');
-                    paragraph.push_str(line.text);
-                }
-                _ => paragraphs.extend(open.replace(line.text.to_owned())),
-            }
-        }
-        paragraphs.extend(open);
-    }
-    paragraphs
-}
-
-/// Runs of lines that are not blank.
-fn blocks(lines: &[Line<'_>]) -> Vec<Range<usize>> {
-    let mut blocks: Vec<Range<usize>> = Vec::new();
-    for (i, _) in lines.iter().enumerate().filter(|(_, line)| line.length > 0) {
-        match blocks.last_mut() {
-            Some(block) if block.end == i => block.end = i + 1,
-            _ => blocks.push(i..i + 1),
-        }
-    }
-    blocks
-}
-
-/// A trimmed line and its length in characters.
-struct Line<'t> {
-    text: &'t str,
-    length: usize,
-    first_word: usize,
-}
-
-impl<'t> Line<'t> {
-    fn new(line: &'t str) -> Self {
-        let text = line.trim();
-        let first_word = text.split_whitespace().next().map_or(0, |word| word.chars().count());
-        Self { text, length: text.chars().count(), first_word }
-    }
-
-    fn fits(&self, next: &Line<'_>, width: usize) -> bool {
-        self.length + 1 + next.first_word <= width
-    }
-
-    fn wraps_into(&self, next: &Line<'_>, width: usize) -> bool {
-        !self.fits(next, width)
-            || next.text.starts_with(char::is_lowercase)
-            || (4 * self.length >= 3 * width && self.text.ends_with(|c: char| c.is_alphanumeric() || c == ','))
-    }
-}
-
-/// The width a document was wrapped at, if it was.
-fn wrap_width(lines: &[Line<'_>]) -> Option<usize> {
-    let mut lengths: Vec<usize> = lines.iter().map(|line| line.length).filter(|length| *length > 0).collect();
-    lengths.sort_unstable();
-    let widest = *lengths.last()?;
-    if !(MIN_WRAP_WIDTH..=MAX_WRAP_WIDTH).contains(&widest) {
-        return None;
-    }
-    let width = lengths[lengths.len() - 1 - lengths.len() / 100];
-    let breaks = lines.windows(2).filter(|pair| pair[0].length > 0 && pair[1].length > 0);
-    let (mut total, mut full) = (0, 0);
-    for pair in breaks {
-        total += 1;
-        full += usize::from(!pair[0].fits(&pair[1], width) && !pair[0].text.ends_with(['.', '!', '?']));
-    }
-    (total > 0 && 2 * full >= total).then_some(width)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -202,37 +111,6 @@ mod tests {
         assert!(found.iter().all(|document| document.presplit && document.title.is_none()));
         let lines: Vec<_> = found.into_iter().map(|document| document.paragraphs).collect();
         assert_eq!(lines, [vec!["One a. Two.", "Three"], vec!["Four"]]);
-    }
-
-    const WRAPPED: &str = "\
-CHAPTER I
-By the Author
-The quick brown fox jumps over the lazy dog, and then it
-goes home to sleep until the next morning, when it will
-jump again over the very same dog.
-Nobody knows why the dog does not mind, although some
-extraordinarily long books have been written about it by
-learned men of all ages and countries.";
-
-    #[test]
-    fn hard_wrapped_lines_are_joined_and_paragraphs_kept() {
-        let found = paragraphs(WRAPPED);
-        assert_eq!(found.len(), 4, "{found:#?}");
-        assert_eq!(found[..2], ["CHAPTER I", "By the Author"]);
-        assert!(found[2].starts_with("The quick") && found[2].ends_with("same dog."));
-        assert!(found[3].starts_with("Nobody") && found[3].ends_with("countries."));
-    }
-
-    #[test]
-    fn lines_that_are_not_wrapped_stay_apart() {
-        let long = "A paragraph that is longer than any hand-wrapped line would be, so it is clear that lines are paragraphs here.";
-        assert_eq!(paragraphs(&format!("Title\n{long}\nshort")), ["Title", long, "short"]);
-        let poem = "Tyger Tyger, burning bright,\nIn the forests of the night;\nWhat immortal hand or eye,";
-        assert_eq!(paragraphs(poem).len(), 3);
-        assert_eq!(paragraphs("A title of some length\nText"), ["A title of some length", "Text"]);
-        let sentences =
-            "The first sentence has some words in it.\nThis is short.\nAnother one is rather longer than these.\nEnd.";
-        assert_eq!(paragraphs(sentences).len(), 4);
     }
 
     #[test]
@@ -306,13 +184,6 @@ learned men of all ages and countries.";
             let found: Vec<Vec<String>> =
                 read(SourceKind::Text, &compressed).unwrap().into_iter().map(|document| document.paragraphs).collect();
             prop_assert_eq!(found, expected);
-        }
-
-        #[test]
-        fn unwrapping_keeps_every_word(lines in prop::collection::vec("[A-Za-z. ]{0,80}", 0..20)) {
-            let text = lines.join("\n");
-            let joined = paragraphs(&text).join(" ");
-            prop_assert!(text.split_whitespace().eq(joined.split_whitespace()));
         }
     }
 }
