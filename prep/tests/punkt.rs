@@ -24,7 +24,9 @@ fn german() -> String {
     let line = |i: usize| {
         format!("Das Haus bzw. der Hof in der Str. {i} war alt. Die Uhr stand. Er kam bzw. ging. Die Tür war zu.\n\n")
     };
-    (0..200).map(line).collect::<String>() + "Die Nr., die er sah.\n"
+    // Words that end those sentences, without a full stop.
+    let others = "Es ging so zu, es stand so da und war so alt und so neu\n";
+    (0..200).map(line).collect::<String>() + &others.repeat(400) + "Die Nr., die er sah.\n"
 }
 
 fn learn(dir: &Path, name: &str, threads: usize) -> PathBuf {

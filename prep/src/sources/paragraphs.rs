@@ -172,12 +172,17 @@ learned men of all ages and countries.";
     #[test]
     fn headings_and_new_speakers_begin_paragraphs_after_full_lines() {
         let text = "\
-The evening went by as all of them had gone by before it, one.
+The evening went by as all of the evenings before it had gone
+by, and nobody in the house remembered afterwards what had been
+said or by whom, save for one.
 CHAPTER XVI
 The morning was fair, and nobody remembered what had been said
-of the weather on the day before, or by whom. \"It was so fair.\"
-\"Then let us go out and see whether it is still so now,\" he said.
-\"And if it is not, there is the library, where nobody goes at all
+of the weather on the day before, or by whom, nor did anybody
+ask. \"It was so fair.\"
+\"Then let us go out and see whether it still is so now,\" he
+said, and took his hat and his stick from the chair beside the
+door.
+\"And if it is not, there is the library, where nobody ever goes
 before noon, and a fire.\"";
         let found = paragraphs(text);
         assert_eq!(found.len(), 5, "{found:#?}");

@@ -6,8 +6,8 @@ use std::path::Path;
 use cloze_formats::dataset::{ShardId, UnfinishedDataset};
 
 use super::slices::{Listed, SliceRecord, cut, deal, record_name};
+use super::source_entry;
 use super::state::Summary;
-use super::{TokenizeConfig, source_entry};
 use crate::error::{AtPath, Error, Result};
 use crate::world::World;
 
@@ -19,8 +19,8 @@ use crate::world::World;
 pub fn finish(unfinished: UnfinishedDataset) -> Result<Summary> {
     let dir = unfinished.dir().to_owned();
     let listed: Vec<Listed> = from_json(&dir, &unfinished.spec().inputs)?;
-    let config: TokenizeConfig = from_json(&dir, &unfinished.spec().configuration)?;
-    let slices = cut(&listed, config.slice_bytes);
+    let Slicing { slice_bytes } = from_json(&dir, &unfinished.spec().configuration)?;
+    let slices = cut(&listed, slice_bytes);
     let world = World::new(0, unfinished.world_size()).map_err(|problem| Error::invalid(&dir, problem))?;
     let shards: BTreeSet<ShardId> = unfinished.finished()?.into_iter().collect();
     let (mut records, mut missing) = (Vec::new(), BTreeMap::<u32, u32>::new());
@@ -50,6 +50,12 @@ pub fn finish(unfinished: UnfinishedDataset) -> Result<Summary> {
     let configuration = unfinished.spec().configuration.clone();
     unfinished.publish(configuration, sources)?;
     Ok(summary)
+}
+
+/// Of the configuration only what is needed: the parameters of a sentence model are not in it, only their name.
+#[derive(serde::Deserialize)]
+struct Slicing {
+    slice_bytes: u64,
 }
 
 fn read_record(unfinished: &UnfinishedDataset, rank: u32, slice: u32) -> Option<SliceRecord> {
