@@ -102,9 +102,9 @@ pub enum Command {
     ///
     /// Checks that everything is there first, and says which rank has to run again where something is missing.
     Finish(FinishArgs),
-    /// Make a question-answering dataset from SQuAD v1.1 JSON.
+    /// Make a question-answering dataset from SQuAD JSON, v1.1 or v2.0.
     Squad(SquadArgs),
-    /// Make classification datasets from the files of a GLUE task.
+    /// Make datasets of the files of a GLUE task: train, dev, test.
     Glue(GlueArgs),
     /// Learn a WordPiece vocabulary from text.
     Vocab(VocabArgs),
