@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
@@ -45,8 +47,10 @@ pub struct Measured {
     pub seconds: f64,
     /// User and system time of all threads, in seconds.
     pub cpu_seconds: f64,
-    /// Highest resident memory of the process, in bytes.
+    /// Highest memory of its own (anonymous, resident), in bytes, looked at every few milliseconds.
     pub peak_bytes: u64,
+    /// Highest resident memory with mapped files, which the kernel may take back at any time.
+    pub peak_mapped_bytes: u64,
 }
 
 impl Measured {
@@ -58,6 +62,7 @@ impl Measured {
 
 /// Times `work`, which returns (bytes, instances).
 pub fn timed(name: &str, work: impl FnOnce() -> anyhow::Result<(u64, u64)>) -> anyhow::Result<Measured> {
+    let watch = MemoryWatch::start();
     let (started, cpu) = (Instant::now(), cpu_seconds());
     let (bytes, instances) = work()?;
     Ok(Measured {
@@ -67,7 +72,8 @@ pub fn timed(name: &str, work: impl FnOnce() -> anyhow::Result<(u64, u64)>) -> a
         instances,
         seconds: started.elapsed().as_secs_f64(),
         cpu_seconds: cpu_seconds() - cpu,
-        peak_bytes: peak_bytes()?,
+        peak_bytes: watch.peak(),
+        peak_mapped_bytes: status_bytes("VmHWM:").context("/proc/self/status has VmHWM")?,
     })
 }
 
@@ -77,11 +83,35 @@ fn cpu_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-fn peak_bytes() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/self/status has VmHWM")?;
-    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kilobytes * 1024)
+/// Looks at this process's own memory until it is asked for the peak.
+struct MemoryWatch {
+    peak: Arc<AtomicU64>,
+}
+
+impl MemoryWatch {
+    fn start() -> Self {
+        let peak = Arc::new(AtomicU64::new(0));
+        let weak = Arc::downgrade(&peak);
+        std::thread::spawn(move || {
+            while let (Some(peak), Some(bytes)) = (weak.upgrade(), status_bytes("RssAnon:")) {
+                peak.fetch_max(bytes, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Self { peak }
+    }
+
+    fn peak(self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
+    }
+}
+
+/// A line of /proc/self/status, in bytes.
+fn status_bytes(name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kilobytes * 1024)
 }
 
 /// The measuring process.

@@ -21,7 +21,7 @@ def measure(name, what, work):
     work()
     print(json.dumps({"name": name, "what": what, "bytes": num_bytes, "instances": 0,
                       "seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu,
-                      "peak_bytes": 0}))
+                      "peak_bytes": 0, "peak_mapped_bytes": 0}))
 
 try:
     import nanotoken

@@ -65,7 +65,7 @@ impl<'a> Report<'a> {
             mega(i.dump_compressed_bytes),
             i.vocabulary
         )?;
-        writeln!(out, "{:<58} {:>10} {:>10} {:>13} {:>9}", "", "MB/s/core", "MB/s", "instances/s", "peak MB")?;
+        writeln!(out, "{:<58} {:>10} {:>10} {:>13} {:>9}", "", "MB/s/core", "MB/s", "instances/s", "memory MB")?;
         for x in &self.measurements {
             let instances = match x.instances {
                 0 => String::new(),
@@ -99,7 +99,7 @@ impl<'a> Report<'a> {
                 writeln!(out, "{what:<58} {:>10.3}", rate / of)?;
             }
         }
-        for work in ["dynamic", "static", "dump"] {
+        for work in ["dynamic", "static", "dump", "large"] {
             if let (Some(one), Some(two)) = (find(&format!("{work}-1")), find(&format!("{work}-2"))) {
                 let what = format!("two threads over one, wall clock: {work}");
                 writeln!(out, "{what:<58} {:>10.2}", one.seconds / two.seconds)?;
