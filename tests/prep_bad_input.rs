@@ -110,7 +110,10 @@ fn knobs_out_of_range() {
     scene.refuses(&format!("{build} --max-seq-length 4"), &["max_seq_length: expected at least 5, found 4"]);
     scene.refuses(&format!("{build} --held-out 1.5"), &["held_out: expected 0 to below 1, found 1.5"]);
     scene.refuses(&format!("{build} --held-out 0.0001"), &["expected documents on both sides of --held-out 0.0001"]);
-    scene.refuses(&format!("{build} --masked-lm-prob 0"), &["masked_lm_prob: expected more than 0 and at most 1, found 0"]);
+    scene.refuses(
+        &format!("{build} --masked-lm-prob 0"),
+        &["masked_lm_prob: expected more than 0 and at most 1, found 0"],
+    );
     scene.refuses(&format!("{build} --num-shards 100000"), &["num_shards: expected at most one per instance"]);
 }
 
