@@ -1,12 +1,13 @@
 //! The loop that pre-training and fine-tuning share: batch, gradient, update, log, measure, checkpoint, stop.
 
+mod window;
+
 use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use cloze_formats::stream::{Gather, GlobalBatch, Sequences, Stream};
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::{self, DataIdentity, Position, Snapshot};
@@ -17,6 +18,7 @@ use crate::optim::{Optimizer, Schedule};
 use crate::progress::Progress;
 use crate::recipe::RunSection;
 use crate::run::{RunDir, Signals};
+use window::{Step, Window};
 
 /// What a batch of any task has.
 pub trait Batch {
@@ -111,38 +113,6 @@ pub struct Outcome {
     pub checkpoint: PathBuf,
 }
 
-/// A row of metrics.jsonl about training.
-#[derive(Serialize)]
-struct StepRow {
-    kind: &'static str,
-    step: u64,
-    #[serde(flatten)]
-    means: Map<String, Value>,
-    learning_rate: f64,
-    gradient_norm: f64,
-    sequences_per_s: f64,
-    tokens_per_s: f64,
-    padded_tokens_per_s: f64,
-    data_wait_s: f64,
-    num_skipped: u64,
-    epoch: f64,
-    seconds: f64,
-}
-
-/// Sums since the last row.
-#[derive(Default)]
-struct Window<S> {
-    sums: S,
-    num_steps: u64,
-    num_instances: u64,
-    num_tokens: u64,
-    num_padded_tokens: u64,
-    data_wait_s: f64,
-    step_s: f64,
-    learning_rate: f64,
-    gradient_norm: f64,
-}
-
 impl Trainer<'_> {
     /// Trains to the end, or until a signal; the newest checkpoint is then at the position returned.
     ///
@@ -188,7 +158,7 @@ impl Trainer<'_> {
                 self.log(task, &mut log, &mut window, stream.num_rows())?;
             }
         };
-        if window.num_steps > 0 {
+        if !window.is_empty() {
             self.log(task, &mut log, &mut window, stream.num_rows())?;
         }
         let stopped_by = match ended {
@@ -236,16 +206,7 @@ impl Trainer<'_> {
         self.position.step += 1;
         self.position.num_skipped_in_a_row = 0;
         window.sums += sums;
-        window.num_steps += 1;
-        window.num_instances += batch.num_instances;
-        window.num_tokens += batch.num_tokens;
-        for sequences in batch.micro_batches.iter().map(Batch::sequences) {
-            window.num_padded_tokens += (sequences.num_sequences() * sequences.max_len()) as u64;
-        }
-        window.data_wait_s += waited;
-        window.step_s += seconds;
-        window.learning_rate = learning_rate;
-        window.gradient_norm = outcome.gradient_norm;
+        window.add(batch, Step { learning_rate, gradient_norm: outcome.gradient_norm, waited, seconds });
         Ok(true)
     }
 
@@ -288,30 +249,13 @@ impl Trainer<'_> {
     }
 
     fn words<T: Task>(&self, task: &T, window: &Window<T::Sums>) -> String {
-        if window.num_steps == 0 {
-            return String::new();
-        }
-        let rate = window.num_instances as f64 / window.step_s;
-        format!("{} lr {:.2e} {rate:.0} seq/s", task.words(&window.sums), window.learning_rate)
+        if window.is_empty() { String::new() } else { format!("{} {}", task.words(&window.sums), window.words()) }
     }
 
     fn log<T: Task>(&self, task: &T, log: &mut MetricsLog, window: &mut Window<T::Sums>, num_rows: u64) -> Result<()> {
         let window = std::mem::take(window);
-        let cursor = &self.position.cursor;
-        log.append(&StepRow {
-            kind: "step",
-            step: self.position.step,
-            means: task.fields(&window.sums),
-            learning_rate: window.learning_rate,
-            gradient_norm: window.gradient_norm,
-            sequences_per_s: window.num_instances as f64 / window.step_s,
-            tokens_per_s: window.num_tokens as f64 / window.step_s,
-            padded_tokens_per_s: window.num_padded_tokens as f64 / window.step_s,
-            data_wait_s: window.data_wait_s,
-            num_skipped: self.position.num_skipped,
-            epoch: cursor.epoch as f64 + cursor.offset as f64 / num_rows as f64,
-            seconds: self.position.seconds,
-        })
+        let means = task.fields(&window.sums);
+        log.append(&window.row(&self.position, means, num_rows))
     }
 
     /// The checkpoint of this position; only what is not in it yet is written.

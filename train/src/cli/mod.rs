@@ -1,0 +1,122 @@
+//! The command line of `cloze-train`: one module per command.
+
+mod evaluate;
+mod finetune;
+mod flags;
+mod pretrain;
+
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Result;
+use crate::progress::say;
+use crate::summary::Summary;
+use evaluate::EvaluateCommand;
+use finetune::FinetuneCommand;
+use pretrain::PretrainArgs;
+
+/// Pre-trains, fine-tunes and evaluates BERT from Cloze datasets.
+///
+/// Results go to stdout, progress to stderr. Exit codes: 0 done; 2 bad input or any other error, told in one line; 130 and
+/// 143 stopped by SIGINT (Ctrl-C) or SIGTERM after a clean checkpoint, to be continued with --resume.
+#[derive(Debug, Parser)]
+#[command(name = "cloze-train", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a BERT on masked tokens and next sentences (phase 1, or phase 2 with --init).
+    Pretrain(PretrainArgs),
+    /// Train a BERT on a labelled task and evaluate it after every epoch.
+    #[command(subcommand)]
+    Finetune(FinetuneCommand),
+    /// Score a fine-tuned checkpoint: predictions and eval.json.
+    #[command(subcommand)]
+    Evaluate(EvaluateCommand),
+    /// Predict with a fine-tuned checkpoint; labels are not needed.
+    #[command(subcommand)]
+    Predict(EvaluateCommand),
+}
+
+impl Command {
+    fn run(&self) -> Result<Summary> {
+        match self {
+            Self::Pretrain(args) => args.run(),
+            Self::Finetune(command) => command.run(),
+            Self::Evaluate(command) | Self::Predict(command) => command.run(),
+        }
+    }
+
+    fn json(&self) -> bool {
+        match self {
+            Self::Pretrain(args) => args.json,
+            Self::Finetune(command) => command.json(),
+            Self::Evaluate(command) | Self::Predict(command) => command.json(),
+        }
+    }
+}
+
+/// Runs the command of this process's arguments, writing its summary to `out`.
+pub fn main(out: &mut dyn Write) -> ExitCode {
+    let cli = Cli::parse();
+    let summary = match cli.command.run() {
+        Ok(summary) => summary,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            return ExitCode::from(2);
+        }
+    };
+    if let Err(error) = summary.print(out, cli.command.json()).and_then(|()| out.flush()) {
+        // Who closed the pipe has read what they wanted.
+        if error.kind() != ErrorKind::BrokenPipe {
+            say(&format!("error: stdout: {error}"));
+            return ExitCode::from(2);
+        }
+    }
+    match summary.stopped_by {
+        None => ExitCode::SUCCESS,
+        Some(signal) => {
+            say(&stopped(signal, &summary));
+            ExitCode::from(128 + u8::try_from(signal).unwrap_or(0))
+        }
+    }
+}
+
+fn stopped(signal: i32, summary: &Summary) -> String {
+    let name = if signal == signal_hook::consts::SIGINT { "SIGINT" } else { "SIGTERM" };
+    match summary.checkpoint() {
+        Some(checkpoint) => format!("stopped by {name}; saved {checkpoint}, continue with --resume"),
+        None => format!("stopped by {name}; nothing was written"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::PretrainRecipe;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_override_the_recipe() {
+        let arguments =
+            ["cloze-train", "pretrain", "--data", "d", "--out", "o", "--steps", "7", "--learning-rate", "1e-3"];
+        let Command::Pretrain(args) = Cli::parse_from(arguments).command else { panic!("another command") };
+        let mut stored = PretrainRecipe::default();
+        stored.optimizer.weight_decay = 0.5;
+        let recipe = args.resolve(Some(stored)).unwrap();
+        assert_eq!(
+            (recipe.schedule.steps, recipe.optimizer.learning_rate, recipe.optimizer.weight_decay),
+            (7, 1e-3, 0.5)
+        );
+    }
+}
