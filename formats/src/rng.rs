@@ -13,6 +13,7 @@ pub enum Purpose {
     Order = 6,
     HeldOut = 7,
     RandomNext = 8,
+    Dropout = 9,
 }
 
 /// A counter-based generator: the stream is a pure function of (seed, purpose, a, b).

@@ -136,11 +136,11 @@ impl<G: Gather> Stream<G> {
             num_masked += self.gather.num_masked(row, epoch, length)?;
             lengths.push(length);
         }
-        let cut = plan::micro_batches(&lengths, self.config.micro_batch_tokens);
-        let mine = plan::deal_to_ranks(&lengths, cut, self.config.rank, self.config.world_size);
-        let micro_batches = mine
+        let mine = plan::deal_to_rank(&lengths, self.config.rank, self.config.world_size);
+        let my_lengths: Vec<usize> = mine.iter().map(|&i| lengths[i]).collect();
+        let micro_batches = plan::micro_batches(&my_lengths, self.config.micro_batch_tokens)
             .into_iter()
-            .map(|members| self.gather.gather(&members.into_iter().map(|i| rows[i]).collect::<Vec<_>>()))
+            .map(|members| self.gather.gather(&members.into_iter().map(|i| rows[mine[i]]).collect::<Vec<_>>()))
             .collect::<Result<_>>()?;
         Ok(GlobalBatch { micro_batches, num_instances: rows.len() as u64, num_masked, num_tokens, next })
     }

@@ -1,4 +1,4 @@
-//! Cutting a global batch into micro-batches and dealing them to ranks.
+//! Dealing a global batch to ranks and cutting each rank's share into micro-batches.
 
 use std::cmp::Reverse;
 
@@ -7,8 +7,7 @@ use std::cmp::Reverse;
 /// Order inside a global batch is statistically free, so sorting it by length removes nearly all padding. Longest first:
 /// the first micro-batch then takes all the memory a step needs.
 pub(super) fn micro_batches(lengths: &[usize], budget: u64) -> Vec<Vec<usize>> {
-    let mut by_length: Vec<usize> = (0..lengths.len()).collect();
-    by_length.sort_by_key(|&i| (Reverse(lengths[i]), i));
+    let by_length = by_length(lengths);
     let mut cut = Vec::new();
     let mut rest = &by_length[..];
     while let Some(&longest) = rest.first() {
@@ -20,24 +19,29 @@ pub(super) fn micro_batches(lengths: &[usize], budget: u64) -> Vec<Vec<usize>> {
     cut
 }
 
-/// The micro-batches of `rank`: each goes, largest first, to the rank with the fewest tokens so far.
-pub(super) fn deal_to_ranks(lengths: &[usize], cut: Vec<Vec<usize>>, rank: u32, world_size: u32) -> Vec<Vec<usize>> {
-    if world_size == 1 {
-        return cut;
-    }
-    let tokens = |batch: &Vec<usize>| batch.iter().map(|&i| lengths[i] as u64).sum::<u64>();
-    let mut by_tokens: Vec<(u64, Vec<usize>)> = cut.into_iter().map(|b| (tokens(&b), b)).collect();
-    by_tokens.sort_by_key(|(tokens, _)| Reverse(*tokens));
-    let mut load = vec![0u64; world_size as usize];
-    let mut mine = Vec::new();
-    for (tokens, batch) in by_tokens {
-        let lightest = (0..load.len()).min_by_key(|&r| (load[r], r)).expect("at least one rank");
-        load[lightest] += tokens;
-        if lightest == rank as usize {
-            mine.push(batch);
-        }
-    }
+/// The instances of `rank`, as indices into `lengths`, ascending.
+///
+/// Dealt by length, longest first, to and fro: rank 0 to the last, then the last to rank 0. Tokens (and attention's squares)
+/// of two ranks differ by less than those of the longest instance, counts by at most 1.
+pub(super) fn deal_to_rank(lengths: &[usize], rank: u32, world_size: u32) -> Vec<usize> {
+    let (rank, world_size) = (rank as usize, world_size as usize);
+    let mut mine: Vec<usize> = by_length(lengths)
+        .chunks(world_size)
+        .enumerate()
+        .filter_map(|(round, dealt)| {
+            let place = if round.is_multiple_of(2) { rank } else { world_size - 1 - rank };
+            dealt.get(place).copied()
+        })
+        .collect();
+    mine.sort_unstable();
     mine
+}
+
+/// Indices of `lengths`, longest first.
+fn by_length(lengths: &[usize]) -> Vec<usize> {
+    let mut by_length: Vec<usize> = (0..lengths.len()).collect();
+    by_length.sort_by_key(|&i| (Reverse(lengths[i]), i));
+    by_length
 }
 
 #[cfg(test)]
@@ -57,10 +61,17 @@ mod tests {
     }
 
     #[test]
-    fn ranks_share_all_micro_batches() {
-        let lengths: Vec<usize> = (1..100).collect();
-        let cut = micro_batches(&lengths, 200);
-        let dealt: usize = (0..3).map(|r| deal_to_ranks(&lengths, cut.clone(), r, 3).len()).sum();
-        assert_eq!(dealt, cut.len());
+    fn ranks_share_all_instances_and_have_equal_work() {
+        let lengths: Vec<usize> = (0..101).map(|i| 1 + (i * i) % 128).collect();
+        for world_size in 1..=8 {
+            let ranks: Vec<Vec<usize>> = (0..world_size).map(|r| deal_to_rank(&lengths, r, world_size)).collect();
+            let mut all = ranks.concat();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..101), "{world_size}");
+            let tokens = ranks.iter().map(|mine| mine.iter().map(|&i| lengths[i]).sum::<usize>());
+            assert!(tokens.clone().max().unwrap() - tokens.min().unwrap() < 128, "{world_size}");
+            let counts = ranks.iter().map(Vec::len);
+            assert!(counts.clone().max().unwrap() - counts.min().unwrap() <= 1, "{world_size}");
+        }
     }
 }

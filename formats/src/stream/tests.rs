@@ -39,6 +39,37 @@ fn every_instance_is_seen_exactly_once_an_epoch() {
     assert!(seen.len() == 101 && seen.values().all(|&n| n == 16));
 }
 
+/// Rows that each rank sees from `cursor` on, over `steps` global batches; and the cursor after them.
+fn rows_seen(dir: &std::path::Path, world_size: u32, mut cursor: Cursor, steps: u64, seen: &mut [u32]) -> Cursor {
+    for _ in 0..steps {
+        let mut next = cursor;
+        for rank in 0..world_size {
+            let config = StreamConfig { global_batch_size: 13, rank, world_size, ..Default::default() };
+            let batch = stream(dir, config, dynamic()).global_batch(cursor).unwrap();
+            batch.micro_batches.iter().flat_map(|b| &b.sequences.rows).for_each(|&row| seen[row as usize] += 1);
+            next = batch.next;
+        }
+        cursor = next;
+    }
+    cursor
+}
+
+#[test]
+fn no_instance_is_missed_or_seen_twice_for_any_world_size_or_after_going_on_with_another() {
+    let dir = pretrain_dataset(91, false);
+    for world_size in 1..=8 {
+        let mut seen = [0; 91];
+        // 13 * 7 = 91: two epochs, the second half of each dealt to another number of ranks.
+        let mut cursor = Cursor::default();
+        for _ in 0..2 {
+            cursor = rows_seen(dir.path(), world_size, cursor, 3, &mut seen);
+            cursor = rows_seen(dir.path(), 9 - world_size, cursor, 4, &mut seen);
+        }
+        assert_eq!(cursor, Cursor { epoch: 2, offset: 0 });
+        assert!(seen.iter().all(|&n| n == 2), "{world_size}: {seen:?}");
+    }
+}
+
 #[test]
 fn evaluation_passes_once_in_natural_order() {
     let dir = pretrain_dataset(10, false);
