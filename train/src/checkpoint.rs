@@ -1,7 +1,7 @@
 //! Checkpoints: directories that continue a run bit for bit and are themselves Hugging Face models.
 //!
 //! `RUN/checkpoints/step-00000100/` holds `model.safetensors`, `config.json`, `vocab.txt` and `tokenizer_config.json` (what
-//! `transformers` opens), `optimizer.safetensors` (moments and the state of torch's generator) and `state.json`, written
+//! `transformers` opens), `optimizer.safetensors` (moments) and `state.json`, written
 //! last, with the SHA-256 of every other file and a checksum of itself. A checkpoint is written under a hidden name, synced
 //! and renamed, so that one that is there is whole; should a disk damage it, the one before is used.
 
@@ -14,7 +14,6 @@ use cloze_formats::durable;
 use cloze_formats::manifest::VocabularyInfo;
 use cloze_formats::stream::Cursor;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor};
 
 use crate::error::{Error, Result};
 use crate::interop::{huggingface, safetensors};
@@ -29,7 +28,6 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 const VOCABULARY: &str = "vocab.txt";
 const FORMAT: &str = "cloze-checkpoint";
 const VERSION: u32 = 1;
-const RNG_TENSOR: &str = "rng_state";
 
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -161,7 +159,7 @@ pub fn save(run: &Path, snapshot: &Snapshot<'_>, keep: usize) -> Result<PathBuf>
     Ok(dir)
 }
 
-/// Notes in the checkpoint `dir` that the run stands at `position`, where model, optimizer and generator are as they were.
+/// Notes in the checkpoint `dir` that the run stands at `position`, where model and optimizer are as they were.
 ///
 /// # Errors
 /// state.json is damaged or not writable; it is then as before.
@@ -214,8 +212,7 @@ fn write(dir: &Path, snapshot: &Snapshot<'_>) -> Result<()> {
     durable::write(dir.join(VOCABULARY), snapshot.vocabulary)?;
     let tokenizer = tokenizer_config(&snapshot.data.vocabulary, snapshot.bert.config().max_position_embeddings);
     durable::write(dir.join("tokenizer_config.json"), tokenizer.as_bytes())?;
-    let OptimizerState { kind, step, layout, mut tensors } = snapshot.optimizer.state();
-    tensors.push((RNG_TENSOR.to_owned(), cloze_torch_ext::rng_state(snapshot.bert.device())?));
+    let OptimizerState { kind, step, layout, tensors } = snapshot.optimizer.state();
     safetensors::write_tensors(&dir.join(OPTIMIZER), &tensors, &BTreeMap::new())?;
     let state = State {
         checksum: Crc32c(0),
@@ -308,6 +305,16 @@ pub fn newest(run: &Path, mut report: impl FnMut(&Error, Option<&Path>)) -> Resu
     Err(Error::OnlyDamaged { path: run.to_owned() })
 }
 
+/// Directory and state of the checkpoint of `step` in the run directory `run`, which another process has verified.
+///
+/// # Errors
+/// It cannot be read, for instance because the processes do not share a file system.
+pub fn at_step(run: &Path, step: u64) -> Result<(PathBuf, State)> {
+    let dir = run.join(CHECKPOINTS).join(name(step));
+    let state = read_state(&dir)?;
+    Ok((dir, state))
+}
+
 /// Reads and checks state.json, whatever the other files are.
 fn read_state(dir: &Path) -> Result<State> {
     let path = dir.join(STATE);
@@ -390,21 +397,14 @@ pub fn locate(path: &Path, report: impl FnMut(&Error, Option<&Path>)) -> Result<
     Err(Error::file(path, message))
 }
 
-/// Loads the moments of the checkpoint `dir` into `optimizer`, and returns the state of torch's generator.
+/// Loads the moments of the checkpoint `dir` into `optimizer`.
 ///
 /// # Errors
 /// The tensors do not fit the model.
-pub fn load_optimizer(dir: &Path, info: &OptimizerInfo, optimizer: &mut dyn Optimizer) -> Result<Option<Tensor>> {
-    let (mut tensors, _) = safetensors::read_tensors(&dir.join(OPTIMIZER))?;
-    let rng = tensors.iter().position(|(name, _)| name == RNG_TENSOR).map(|index| tensors.remove(index).1);
+pub fn load_optimizer(dir: &Path, info: &OptimizerInfo, optimizer: &mut dyn Optimizer) -> Result<()> {
+    let (tensors, _) = safetensors::read_tensors(&dir.join(OPTIMIZER))?;
     let OptimizerInfo { kind, step, layout } = info.clone();
     optimizer
         .load_state(&OptimizerState { kind, step, layout, tensors })
-        .map_err(|e| Error::file(dir.join(OPTIMIZER), e.to_string()))?;
-    Ok(rng)
-}
-
-/// Puts torch's generator where it was; a state taken on another kind of device is left alone, returning false.
-pub fn restore_rng(device: Device, state: &Tensor) -> bool {
-    cloze_torch_ext::set_rng_state(device, state).is_ok()
+        .map_err(|e| Error::file(dir.join(OPTIMIZER), e.to_string()))
 }

@@ -90,6 +90,18 @@ pub enum Error {
         /// Value given now.
         found: String,
     },
+    /// Another process of the run is gone, or silent.
+    #[error("lost another process of this run ({message}); look at what it said, then go on with --resume")]
+    LostPeer {
+        /// What the connection said.
+        message: String,
+    },
+    /// Another process of the run failed, and said why.
+    #[error("the process of rank {rank} failed; look at what it said")]
+    Peer {
+        /// The process that failed.
+        rank: u32,
+    },
     /// Losses or gradients stayed infinite or not a number.
     #[error(
         "{}: expected a finite loss and gradient, found {found} non-finite steps in a row after step {step}; lower the \

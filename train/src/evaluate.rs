@@ -17,6 +17,7 @@ use crate::recipe::{RunSection, validate_evaluation};
 use crate::run::Signals;
 use crate::setup::{self, Origin};
 use crate::summary::Summary;
+use crate::world::World;
 
 /// What an evaluation is given.
 #[derive(Clone, Debug)]
@@ -45,7 +46,7 @@ pub fn run(options: &EvaluateOptions) -> Result<Summary> {
     let started = Instant::now();
     validate_evaluation(&options.run, options.batch_tokens, &options.answers)?;
     let signals = Signals::listen()?;
-    let device = setup::start_torch(&mut options.run.clone())?;
+    let device = setup::start_torch(&mut options.run.clone(), &World::alone())?;
     let dataset = data::open(&options.data, options.task.kind())?;
     let origin = Origin::open(&options.checkpoint)?;
     if !data::check_vocabulary(&dataset, &origin.dir, origin.config.vocab_size)? {

@@ -24,5 +24,6 @@ pub mod setup;
 pub mod step;
 pub mod summary;
 pub mod trainer;
+pub mod world;
 
 pub use error::{Error, Result};

@@ -7,6 +7,7 @@
 //! (query, key, value) are neighbours under one leaf and keep their own names in the table.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use cloze_torch_ext::{fill_normal, set_grad};
 use sha2::{Digest, Sha256};
@@ -116,7 +117,9 @@ impl ParametersBuilder {
         let flat = self.initial_values(&leaf_offsets, offset, seed)?.f_to_device(device)?;
         let gradient = flat.f_zeros_like()?;
         let leaves = self.leaves(&leaf_offsets, &flat, &gradient)?;
-        Ok(Parameters { flat, gradient, decayed_len, entries, index, leaves })
+        let leaf_len = |declaration: &Declaration| declaration.leaf_shape().iter().product::<i64>();
+        let leaf_ranges = leaf_offsets.iter().zip(&self.declarations).map(|(&at, d)| at..at + leaf_len(d)).collect();
+        Ok(Parameters { flat, gradient, decayed_len, entries, index, leaves, leaf_ranges })
     }
 
     /// Always drawn on the CPU, so that a seed means the same weights on any device.
@@ -172,6 +175,7 @@ pub struct Parameters {
     entries: Vec<Entry>,
     index: HashMap<String, usize>,
     leaves: Vec<Tensor>,
+    leaf_ranges: Vec<Range<i64>>,
 }
 
 impl Parameters {
@@ -218,6 +222,16 @@ impl Parameters {
     /// The autograd leaf that was declared as `id`.
     pub fn leaf(&self, id: LeafId) -> &Tensor {
         &self.leaves[id.0]
+    }
+
+    /// All autograd leaves.
+    pub fn leaves(&self) -> &[Tensor] {
+        &self.leaves
+    }
+
+    /// Where each of [`Self::leaves`] lies in the flat buffers.
+    pub fn leaf_ranges(&self) -> &[Range<i64>] {
+        &self.leaf_ranges
     }
 
     /// Sets all gradients to 0.

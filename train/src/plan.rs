@@ -5,6 +5,7 @@ use cloze_formats::dataset::Dataset;
 use crate::data::mean_lengths;
 use crate::model::config::BertConfig;
 use crate::progress::thousands;
+use crate::world::World;
 
 /// Labelled quantities, in order.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +38,14 @@ impl Plan {
         self.add("instances per step", thousands(global_batch_size));
         self.add("micro-batches", format!("{num_micro_batches} in the first step"));
         self.add("tokens per step", format!("{} in the first step, padding not counted", thousands(num_tokens)));
+    }
+
+    /// Adds the processes, where there are several.
+    pub fn add_world(&mut self, world: &World) {
+        if !world.is_alone() {
+            let World { world_size, local_world_size, launcher, .. } = world;
+            self.add("processes", format!("{world_size}, {local_world_size} on this machine ({launcher})"));
+        }
     }
 
     /// Adds how long the run is.

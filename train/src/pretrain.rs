@@ -1,6 +1,7 @@
 //! Pre-training: masked language model and next-sentence prediction, LAMB, phases 1 and 2.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use cloze_formats::dataset::Dataset;
@@ -21,11 +22,12 @@ use crate::optim::{Lamb, LambConfig, Optimizer, Schedule};
 use crate::plan::{self, Plan};
 use crate::progress::{say, thousands};
 use crate::recipe::{LambSection, MaskingMode, ModelSection, PretrainData, PretrainRecipe};
-use crate::run::{RunDir, Signals};
+use crate::run::Signals;
 use crate::setup::{self, Origin, Resolve, Resumed};
 use crate::step::{PretrainSums, evaluate_pretrain, pretrain_step};
 use crate::summary::{self, Summary};
 use crate::trainer::{Measurement, Outcome, Task, Trainer};
+use crate::world::{DataParallel, Group, Patience, World};
 
 const TASK: &str = "pretrain";
 
@@ -42,6 +44,8 @@ pub struct PretrainOptions {
     pub init: Option<PathBuf>,
     /// Go on with the run in `out`.
     pub resume: bool,
+    /// How long processes wait for each other.
+    pub patience: Patience,
 }
 
 /// Pre-trains a BERT.
@@ -50,8 +54,33 @@ pub struct PretrainOptions {
 /// Bad input; a published checkpoint is never harmed.
 pub fn run(options: &PretrainOptions, resolve: Resolve<'_, PretrainRecipe>) -> Result<Summary> {
     let signals = Signals::listen()?;
-    let resumed = setup::resume(options.resume, options.init.as_deref(), &options.out, TASK)?;
-    let (recipe, device) = setup::settle(resolve, resumed.as_ref())?;
+    let group = Rc::new(Group::join(World::from_environment()?, options.patience)?);
+    let resumed = setup::resume(options.resume, options.init.as_deref(), &options.out, TASK, &group)?;
+    let ready = group.agree(prepare(options, resolve, resumed, &group))?;
+    train(options, ready, group, signals)
+}
+
+/// A run that can begin.
+struct Ready {
+    recipe: PretrainRecipe,
+    dataset: Arc<Dataset>,
+    held_out: Option<HeldOut>,
+    bert: Bert,
+    optimizer: Lamb,
+    position: Position,
+    stream: Arc<Stream<PretrainGather>>,
+    resumed: Option<Resumed>,
+}
+
+/// All that one process does before the first step, and that may fail.
+fn prepare(
+    options: &PretrainOptions,
+    resolve: Resolve<'_, PretrainRecipe>,
+    resumed: Option<Resumed>,
+    group: &Group,
+) -> Result<Ready> {
+    let world = group.world();
+    let (recipe, device) = setup::settle(resolve, resumed.as_ref(), world)?;
     let dataset = data::open(&options.data, Kind::Pretrain)?;
     let origin = origin(options, &recipe, resumed.as_ref())?;
     let config = match &origin {
@@ -59,18 +88,26 @@ pub fn run(options: &PretrainOptions, resolve: Resolve<'_, PretrainRecipe>) -> R
         None => new_config(recipe.model.as_ref().unwrap_or(&ModelSection::default()), &dataset)?,
     };
     check_fit(&dataset, origin.as_ref(), &config)?;
-    let held_out = held_out(options, &recipe, &dataset, &config)?;
+    let held_out = held_out(options, &recipe, &dataset, &config, world)?;
     let masking = masking(&recipe.data, &dataset)?;
     let (bert, optimizer, position) = start(&recipe, config, device, origin.as_ref(), resumed.as_ref())?;
     if let Some(resumed) = &resumed {
         data::check_same(&dataset, &resumed.dir, &resumed.state)?;
     }
     let gather = PretrainGather::new(Arc::clone(&dataset), masking, recipe.run.seed)?;
-    let stream = Arc::new(Stream::new(gather, stream_config(&recipe, true, recipe.data.global_batch_size)));
-    print_plan(&recipe, &bert, &dataset, &stream, position.cursor)?;
-    let (run, saved) = setup::enter(resumed, &options.out)?;
+    let stream = Arc::new(Stream::new(gather, stream_config(&recipe, true, recipe.data.global_batch_size, world)));
+    print_plan(&recipe, &bert, &dataset, &stream, position.cursor, world)?;
+    Ok(Ready { recipe, dataset, held_out, bert, optimizer, position, stream, resumed })
+}
+
+fn train(options: &PretrainOptions, ready: Ready, group: Rc<Group>, signals: Signals) -> Result<Summary> {
+    let Ready { recipe, dataset, held_out, bert, optimizer, position, stream, resumed } = ready;
+    setup::same(&group, &recipe, &dataset)?;
+    let (_locked, saved) = setup::enter(resumed, &options.out, &group)?;
+    let is_first = group.is_first();
     let trainer = Trainer {
-        run: &run,
+        run: &options.out,
+        parallel: DataParallel::new(group, bert.parameters())?,
         settings: &recipe.run,
         recipe: serde_json::to_value(&recipe).map_err(|e| Error::Invalid(e.to_string()))?,
         bert,
@@ -85,8 +122,11 @@ pub fn run(options: &PretrainOptions, resolve: Resolve<'_, PretrainRecipe>) -> R
     };
     let mut task = Pretrain { held_out, held_out_every: recipe.data.held_out_every };
     let (bert, outcome) = trainer.train(&mut task, &stream)?;
-    let summary = summarize(&run, &bert, &outcome)?;
-    summary.write(run.path())?;
+    if !is_first {
+        return Ok(Summary::of_another(&outcome));
+    }
+    let summary = summarize(&options.out, &bert, &outcome)?;
+    summary.write(&options.out)?;
     Ok(summary)
 }
 
@@ -161,16 +201,22 @@ fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     value.get(key).or_else(|| value.as_object()?.values().find_map(|inner| inner.get(key)))
 }
 
-fn stream_config(recipe: &PretrainRecipe, shuffle: bool, global_batch_size: u64) -> StreamConfig {
-    let micro_batch_tokens = recipe.data.micro_batch_tokens();
-    StreamConfig { global_batch_size, micro_batch_tokens, seed: recipe.run.seed, shuffle, ..StreamConfig::default() }
+fn stream_config(recipe: &PretrainRecipe, shuffle: bool, global_batch_size: u64, world: &World) -> StreamConfig {
+    StreamConfig {
+        global_batch_size,
+        micro_batch_tokens: recipe.data.micro_batch_tokens(),
+        seed: recipe.run.seed,
+        shuffle,
+        rank: world.rank,
+        world_size: world.world_size,
+    }
 }
 
 fn schedule(recipe: &PretrainRecipe) -> Result<Schedule> {
     Schedule::polynomial(recipe.optimizer.learning_rate, recipe.schedule.warmup_fraction, recipe.schedule.steps)
 }
 
-/// Model, optimizer, position and torch's generator, new or as a checkpoint has them.
+/// Model, optimizer and position, new or as a checkpoint has them.
 fn start(
     recipe: &PretrainRecipe,
     config: BertConfig,
@@ -183,9 +229,8 @@ fn start(
         origin.load(&mut bert, if resumed.is_some() { Missing::Forbidden } else { Missing::HeadMayBeNew })?;
     }
     let mut optimizer = Lamb::new(bert.parameters(), lamb(&recipe.optimizer))?;
-    tch::manual_seed(recipe.run.seed as i64);
     if let Some(resumed) = resumed {
-        setup::restore(resumed, &mut optimizer, device)?;
+        setup::restore(resumed, &mut optimizer)?;
         return Ok((bert, optimizer, resumed.state.position.clone()));
     }
     if let Some((origin, state)) = origin.and_then(|origin| Some((origin, origin.state.as_ref()?))) {
@@ -216,6 +261,7 @@ fn print_plan(
     dataset: &Dataset,
     stream: &Stream<PretrainGather>,
     cursor: Cursor,
+    world: &World,
 ) -> Result<()> {
     let first = stream.global_batch(cursor)?;
     let section = &recipe.data;
@@ -225,6 +271,7 @@ fn print_plan(
     let mut plan = Plan::default();
     plan.add_model(bert.config(), num_parameters);
     plan.add("device", format!("{}, {} threads", recipe.run.device, recipe.run.threads.unwrap_or(1)));
+    plan.add_world(world);
     plan.add_length(dataset.len(), section.global_batch_size, recipe.schedule.steps);
     plan.add_step(section.global_batch_size, first.micro_batches.len(), first.num_tokens);
     let masking = if masking(section, dataset)? == Masking::Static { "static" } else { "dynamic" };
@@ -257,6 +304,7 @@ fn held_out(
     recipe: &PretrainRecipe,
     dataset: &Dataset,
     config: &BertConfig,
+    world: &World,
 ) -> Result<Option<HeldOut>> {
     let default = options.data.join("held-out");
     let dir: &Path = match &options.held_out {
@@ -269,7 +317,7 @@ fn held_out(
     data::check_length(&held_out, config.max_position_embeddings)?;
     let masking = masking(&recipe.data, &held_out)?;
     // Natural order and a fixed epoch: the same masks at every measurement.
-    let stream_config = stream_config(recipe, false, recipe.data.held_out_instances);
+    let stream_config = stream_config(recipe, false, recipe.data.held_out_instances, world);
     let gather = PretrainGather::new(held_out, masking, recipe.run.seed)?;
     let batch = Stream::new(gather, stream_config).global_batch(Cursor::default())?;
     Ok(Some(HeldOut { batch }))
@@ -288,8 +336,13 @@ impl Task for Pretrain {
         TASK
     }
 
-    fn step(&mut self, bert: &mut Bert, batch: &GlobalBatch<PretrainBatch>) -> Result<PretrainSums> {
-        pretrain_step(bert, batch)
+    fn step(
+        &mut self,
+        bert: &mut Bert,
+        batch: &GlobalBatch<PretrainBatch>,
+        parallel: &DataParallel,
+    ) -> Result<PretrainSums> {
+        pretrain_step(bert, batch, parallel)
     }
 
     fn fields(&self, sums: &PretrainSums) -> Map<String, Value> {
@@ -305,14 +358,19 @@ impl Task for Pretrain {
         self.held_out.is_some() && (at_interval || position.step == total_steps)
     }
 
-    fn measure(&mut self, bert: &Bert, signals: &Signals) -> Result<Option<Measurement>> {
+    fn measures_together(&self) -> bool {
+        true
+    }
+
+    fn measure(&mut self, bert: &Bert, signals: &Signals, group: &Group) -> Result<Option<Measurement>> {
         let mut sums = PretrainSums::default();
         for batch in self.held_out.iter().flat_map(|held_out| &held_out.batch.micro_batches) {
-            if signals.received().is_some() {
+            if group.world().is_alone() && signals.received().is_some() {
                 return Ok(None);
             }
             sums += evaluate_pretrain(bert, batch)?;
         }
+        let sums = sums.over(group)?;
         Ok(Some(Measurement { kind: "held_out", fields: fields(&sums), words: words(&sums) }))
     }
 }
@@ -338,15 +396,15 @@ fn words(sums: &PretrainSums) -> String {
     )
 }
 
-fn summarize(run: &RunDir, bert: &Bert, outcome: &Outcome) -> Result<Summary> {
+fn summarize(run: &Path, bert: &Bert, outcome: &Outcome) -> Result<Summary> {
     let mut summary = Summary::default();
     summary.add("command", TASK, TASK);
     let position = &outcome.position;
     summary.add("steps", position.step, format!("{} ({} skipped)", thousands(position.step), position.num_skipped));
     let num_parameters = bert.parameters().num_parameters();
     summary.add("parameters", num_parameters, thousands(num_parameters.unsigned_abs()));
-    let steps = log::rows(run.path(), |row| row["kind"] == "step")?;
-    let held_out = log::rows(run.path(), |row| row["kind"] == "held_out")?;
+    let steps = log::rows(run, |row| row["kind"] == "step")?;
+    let held_out = log::rows(run, |row| row["kind"] == "held_out")?;
     for (prefix, rows) in [("", &steps), ("held_out_", &held_out)] {
         for key in ["masked_lm_loss", "next_sentence_loss", "masked_lm_accuracy", "next_sentence_accuracy"] {
             if let Some(text) = summary::first_to_last(rows, key) {
@@ -355,6 +413,6 @@ fn summarize(run: &RunDir, bert: &Bert, outcome: &Outcome) -> Result<Summary> {
             }
         }
     }
-    summary.add_end(run.path(), outcome);
+    summary.add_end(run, outcome);
     Ok(summary)
 }

@@ -1,6 +1,7 @@
 //! Where a run stands, on stderr: a bar in a terminal, a line now and then elsewhere.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,7 +23,7 @@ pub struct Progress {
 impl Progress {
     /// Starts at `position` of `total`.
     pub fn start(what: &'static str, position: u64, total: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = (std::io::stderr().is_terminal() && !QUIET.load(Ordering::Relaxed)).then(|| {
             let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {msg} {eta} left")
                 .expect("the template is a constant");
             let bar = ProgressBar::new(total).with_style(style).with_prefix(what).with_position(position);
@@ -63,8 +64,23 @@ impl Progress {
     }
 }
 
+/// Whether [`say`] is silent: of several processes, one speaks.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Makes [`say`] silent in this process, or not.
+pub fn be_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
 /// Writes a line to stderr. That nobody listens there is no reason to stop training.
 pub fn say(line: &str) {
+    if !QUIET.load(Ordering::Relaxed) {
+        say_always(line);
+    }
+}
+
+/// The same in every process of a run: for errors.
+pub fn say_always(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use cloze_formats::dataset::Dataset;
 use tch::Device;
 
 use crate::checkpoint::{self, State};
+use crate::data;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::interop::huggingface::{self, Missing};
@@ -15,14 +17,15 @@ use crate::progress::say;
 use crate::recipe::{Recipe, RunSection, check_resume};
 use crate::run::RunDir;
 use crate::trainer::Saved;
+use crate::world::{Group, World};
 
 /// Makes the recipe of a run from the one stored in its checkpoint (when it is resumed), a file and flags.
 pub type Resolve<'a, R> = &'a dyn Fn(Option<R>) -> Result<R>;
 
 /// A run that is continued.
 pub struct Resumed {
-    /// Its directory.
-    pub run: RunDir,
+    /// Its directory, held by the first process.
+    pub run: Option<RunDir>,
     /// Its newest whole checkpoint.
     pub dir: PathBuf,
     /// That checkpoint's state.
@@ -34,10 +37,22 @@ pub struct Resumed {
 /// # Errors
 /// Weights are to come from elsewhere as well.
 /// There is no whole checkpoint, it is another task's, or another process is at work there.
-pub fn resume(resume: bool, init: Option<&Path>, out: &Path, task: &str) -> Result<Option<Resumed>> {
+pub fn resume(resume: bool, init: Option<&Path>, out: &Path, task: &str, group: &Group) -> Result<Option<Resumed>> {
     if !resume {
         return Ok(None);
     }
+    let found = if group.is_first() { newest(init, out, task).map(Some) } else { Ok(None) };
+    if let Some(resumed) = group.agree(found)? {
+        group.maximum(resumed.state.position.step as f64)?;
+        return Ok(Some(resumed));
+    }
+    // The first process has verified it.
+    let step = group.maximum(0.0)? as u64;
+    let found = checkpoint::at_step(out, step).map(|(dir, state)| Some(Resumed { run: None, dir, state }));
+    Ok(found?)
+}
+
+fn newest(init: Option<&Path>, out: &Path, task: &str) -> Result<Resumed> {
     if init.is_some() {
         let message = "expected --init or --resume, found both; a resumed run has its own weights: leave --init out";
         return Err(Error::Invalid(message.to_owned()));
@@ -49,16 +64,19 @@ pub fn resume(resume: bool, init: Option<&Path>, out: &Path, task: &str) -> Resu
         return Err(Error::file(dir, message));
     }
     say(&format!("{}: resuming after step {}", dir.display(), state.position.step));
-    Ok(Some(Resumed { run, dir, state }))
+    Ok(Resumed { run: Some(run), dir, state })
 }
 
-/// The directory to train in, and the checkpoint that the run in it has behind it.
+/// The directory to train in, held by the first process, and the checkpoint that the run in it has behind it.
 ///
 /// # Errors
 /// A new run's directory is taken.
-pub fn enter(resumed: Option<Resumed>, out: &Path) -> Result<(RunDir, Option<Saved>)> {
+pub fn enter(resumed: Option<Resumed>, out: &Path, group: &Group) -> Result<(Option<RunDir>, Option<Saved>)> {
     match resumed {
-        None => Ok((RunDir::create(out)?, None)),
+        None => {
+            let created = if group.is_first() { RunDir::create(out).map(Some) } else { Ok(None) };
+            Ok((group.agree(created)?, None))
+        }
         Some(Resumed { run, dir, state: State { recipe, position, .. } }) => {
             Ok((run, Some(Saved { dir, recipe, position })))
         }
@@ -77,7 +95,7 @@ pub fn damaged(error: &Error, next: Option<&Path>) {
 ///
 /// # Errors
 /// A setting is out of range, the device is not there, or a resumed run is given another recipe.
-pub fn settle<R: Recipe>(resolve: Resolve<'_, R>, resumed: Option<&Resumed>) -> Result<(R, Device)> {
+pub fn settle<R: Recipe>(resolve: Resolve<'_, R>, resumed: Option<&Resumed>, world: &World) -> Result<(R, Device)> {
     let stored: Option<R> = match resumed {
         None => None,
         Some(Resumed { dir, state, .. }) => Some(
@@ -87,7 +105,7 @@ pub fn settle<R: Recipe>(resolve: Resolve<'_, R>, resumed: Option<&Resumed>) -> 
     };
     let mut recipe = resolve(stored.clone())?;
     recipe.validate()?;
-    let device = start_torch(recipe.run_mut())?;
+    let device = start_torch(recipe.run_mut(), world)?;
     let (micro_batch_tokens, [on_cpu, on_gpu]) = recipe.micro_batch_tokens_mut();
     micro_batch_tokens.get_or_insert(if device == Device::Cpu { on_cpu } else { on_gpu });
     if let (Some(resumed), Some(stored)) = (resumed, &stored) {
@@ -98,14 +116,30 @@ pub fn settle<R: Recipe>(resolve: Resolve<'_, R>, resumed: Option<&Resumed>) -> 
     Ok((recipe, device))
 }
 
-/// Settles device and threads in place.
-pub fn start_torch(run: &mut RunSection) -> Result<Device> {
-    let device = run.device.parse::<DeviceChoice>()?.resolve()?;
+/// Checks that all processes are to do the same: recipe and data.
+///
+/// # Errors
+/// They differ.
+pub fn same<R: Recipe>(group: &Group, recipe: &R, dataset: &Dataset) -> Result<()> {
+    let mut recipe = recipe.clone();
+    let run = recipe.run_mut();
+    (run.device, run.threads) = (String::new(), None);
+    let recipe = serde_json::to_string(&recipe).map_err(|e| Error::Invalid(e.to_string()))?;
+    group.same("recipe", &recipe)?;
+    group.same("dataset (checksum of its manifest)", &data::identity(dataset).manifest)
+}
+
+/// Settles device and threads in place: processes of one machine share its GPUs or its cores.
+pub fn start_torch(run: &mut RunSection, world: &World) -> Result<Device> {
+    let device = run.device.parse::<DeviceChoice>()?.resolve(world.local_rank as usize)?;
     run.device = match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         _ => "cpu".to_owned(),
     };
-    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let cores = || {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+        (cores / world.local_world_size).max(1)
+    };
     let threads = *run.threads.get_or_insert_with(cores);
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
     Ok(device)
@@ -143,14 +177,10 @@ impl Origin {
     }
 }
 
-/// Puts optimizer and torch's generator back to where the checkpoint has them.
+/// Puts the optimizer back to where the checkpoint has it.
 ///
 /// # Errors
 /// The tensors are damaged or do not fit the model.
-pub fn restore(resumed: &Resumed, optimizer: &mut dyn Optimizer, device: Device) -> Result<()> {
-    let rng = checkpoint::load_optimizer(&resumed.dir, &resumed.state.optimizer, optimizer)?;
-    if !rng.is_some_and(|rng| checkpoint::restore_rng(device, &rng)) {
-        say("dropout draws anew: the checkpoint's generator is that of another device");
-    }
-    Ok(())
+pub fn restore(resumed: &Resumed, optimizer: &mut dyn Optimizer) -> Result<()> {
+    checkpoint::load_optimizer(&resumed.dir, &resumed.state.optimizer, optimizer)
 }

@@ -13,6 +13,7 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::model::{Bert, cross_entropy_sum};
+use crate::world::{DataParallel, Group};
 
 /// Sums over instances of pre-training; `+=` joins those of several batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -43,6 +44,32 @@ impl AddAssign for PretrainSums {
 }
 
 impl PretrainSums {
+    /// The sums over all processes, each of which has its own.
+    ///
+    /// # Errors
+    /// A process is lost.
+    pub fn over(self, group: &Group) -> Result<Self> {
+        let Self {
+            masked_lm_loss,
+            masked_lm_correct,
+            num_masked,
+            next_sentence_loss,
+            next_sentence_correct,
+            num_instances,
+        } = self;
+        let counts = [masked_lm_correct, num_masked, next_sentence_correct, num_instances];
+        let mine = [[masked_lm_loss, next_sentence_loss].as_slice(), &counts.map(|count| count as f64)].concat();
+        let all = group.sum(&mine)?;
+        Ok(Self {
+            masked_lm_loss: all[0],
+            next_sentence_loss: all[1],
+            masked_lm_correct: all[2] as u64,
+            num_masked: all[3] as u64,
+            next_sentence_correct: all[4] as u64,
+            num_instances: all[5] as u64,
+        })
+    }
+
     /// Mean masked-LM cross entropy per masked position; 0 where nothing is masked.
     pub fn mean_masked_lm_loss(&self) -> f64 {
         mean(self.masked_lm_loss, self.num_masked)
@@ -133,21 +160,50 @@ fn mean(sum: f64, count: u64) -> f64 {
     if count == 0 { 0.0 } else { sum / count as f64 }
 }
 
-/// Leaves the gradient of `batch` in the model's gradient buffer, whatever was in it, and returns the sums.
+/// Leaves the gradient of the global batch, of which this process has `batch`, in the model's gradient buffer, whatever was in it;
+/// returns the sums over all processes.
 ///
 /// # Errors
 /// When the model has another head, the batch does not fit it, or memory runs out.
-pub fn pretrain_step(model: &mut Bert, batch: &GlobalBatch<PretrainBatch>) -> Result<PretrainSums> {
-    model.parameters_mut().zero_gradient()?;
-    let mut sums = Sums::new();
-    for micro_batch in &batch.micro_batches {
+pub fn pretrain_step(
+    model: &mut Bert,
+    batch: &GlobalBatch<PretrainBatch>,
+    parallel: &DataParallel,
+) -> Result<PretrainSums> {
+    let read = accumulate(model, &batch.micro_batches, parallel, 4, |model, micro_batch| {
         let parts = pretrain_losses(model, micro_batch, true)?;
         let masked_lm = divided(&parts.masked_lm_loss, batch.num_masked)?;
         let next_sentence = divided(&parts.next_sentence_loss, batch.num_instances)?;
-        masked_lm.f_add(&next_sentence)?.f_backward()?;
-        sums.add(&parts.tensors())?;
+        Ok((masked_lm.f_add(&next_sentence)?, parts.into_tensors()))
+    })?;
+    Ok(PretrainParts::sums(&read, batch.num_masked, batch.num_instances))
+}
+
+/// Leaves the gradient of the sum of the micro-batches' losses, over all processes, in the model's gradient buffer, whatever was
+/// in it. `losses` gives the loss of a micro-batch, its share of the global batch's, and `num_sums` scalars to add up.
+fn accumulate<B>(
+    model: &mut Bert,
+    micro_batches: &[B],
+    parallel: &DataParallel,
+    num_sums: usize,
+    losses: impl Fn(&Bert, &B) -> Result<(Tensor, Vec<Tensor>)>,
+) -> Result<Vec<f64>> {
+    model.parameters_mut().zero_gradient()?;
+    let mut sums = Sums::new();
+    for (index, micro_batch) in micro_batches.iter().enumerate() {
+        let (loss, scalars) = losses(model, micro_batch)?;
+        if index + 1 == micro_batches.len() {
+            parallel.before_last_backward()?;
+        }
+        loss.f_backward()?;
+        sums.add(&scalars)?;
     }
-    Ok(PretrainParts::sums(&sums.read()?, batch.num_masked, batch.num_instances))
+    // A small global batch may leave a process without any; its gradient is 0.
+    if micro_batches.is_empty() {
+        parallel.before_last_backward()?;
+    }
+    parallel.after_last_backward()?;
+    parallel.group().sum(&sums.read(num_sums)?)
 }
 
 /// The sums of one micro-batch without dropout and without a gradient.
@@ -158,8 +214,8 @@ pub fn evaluate_pretrain(model: &Bert, batch: &PretrainBatch) -> Result<Pretrain
     let _no_gradient = tch::no_grad_guard();
     let num_instances = batch.sequences.num_sequences() as u64;
     let mut sums = Sums::new();
-    sums.add(&pretrain_losses(model, batch, false)?.tensors())?;
-    Ok(PretrainParts::sums(&sums.read()?, batch.masked_lm_ids.len() as u64, num_instances))
+    sums.add(&pretrain_losses(model, batch, false)?.into_tensors())?;
+    Ok(PretrainParts::sums(&sums.read(4)?, batch.masked_lm_ids.len() as u64, num_instances))
 }
 
 /// Leaves the gradient of the mean cross entropy of `batch`, or of its mean squared error where labels are scores, in the model's
@@ -167,10 +223,12 @@ pub fn evaluate_pretrain(model: &Bert, batch: &PretrainBatch) -> Result<Pretrain
 ///
 /// # Errors
 /// When a label is missing, out of range or of another kind than the head, the model has another head, or memory runs out.
-pub fn classification_step(model: &mut Bert, batch: &GlobalBatch<GlueBatch>) -> Result<ClassificationSums> {
-    model.parameters_mut().zero_gradient()?;
-    let mut sums = Sums::new();
-    for micro_batch in &batch.micro_batches {
+pub fn classification_step(
+    model: &mut Bert,
+    batch: &GlobalBatch<GlueBatch>,
+    parallel: &DataParallel,
+) -> Result<ClassificationSums> {
+    let read = accumulate(model, &batch.micro_batches, parallel, 2, |model, micro_batch| {
         let logits = model.classification_logits(&micro_batch.sequences, true)?;
         let labels = micro_batch.labels.as_ref().ok_or_else(|| {
             Error::Invalid(
@@ -178,10 +236,9 @@ pub fn classification_step(model: &mut Bert, batch: &GlobalBatch<GlueBatch>) -> 
             )
         })?;
         let (loss, correct) = label_loss(&logits, labels)?;
-        divided(&loss, batch.num_instances)?.f_backward()?;
-        sums.add(&[&loss, &correct])?;
-    }
-    Ok(classification_sums(&sums.read()?, batch.num_instances))
+        Ok((divided(&loss, batch.num_instances)?, vec![loss, correct]))
+    })?;
+    Ok(classification_sums(&read, batch.num_instances))
 }
 
 /// Logits `[B * C]`, row by row in the order of the micro-batch, and the sums if there are labels; without dropout.
@@ -197,8 +254,8 @@ pub fn evaluate_classification(model: &Bert, batch: &GlueBatch) -> Result<(Vec<f
         Some(labels) => {
             let (loss, correct) = label_loss(&logits, labels)?;
             let mut sums = Sums::new();
-            sums.add(&[&loss, &correct])?;
-            Some(classification_sums(&sums.read()?, num_instances))
+            sums.add(&[loss, correct])?;
+            Some(classification_sums(&sums.read(2)?, num_instances))
         }
     };
     Ok((to_vec(&logits)?, sums))
@@ -210,10 +267,12 @@ pub fn evaluate_classification(model: &Bert, batch: &GlueBatch) -> Result<(Vec<f
 ///
 /// # Errors
 /// When a position is out of range, the model has another head, or memory runs out.
-pub fn question_answering_step(model: &mut Bert, batch: &GlobalBatch<SquadBatch>) -> Result<QuestionAnsweringSums> {
-    model.parameters_mut().zero_gradient()?;
-    let mut sums = Sums::new();
-    for micro_batch in &batch.micro_batches {
+pub fn question_answering_step(
+    model: &mut Bert,
+    batch: &GlobalBatch<SquadBatch>,
+    parallel: &DataParallel,
+) -> Result<QuestionAnsweringSums> {
+    let read = accumulate(model, &batch.micro_batches, parallel, 3, |model, micro_batch| {
         let logits_BS2 = model.question_answering_logits(&micro_batch.sequences, true)?;
         let side = |index: i64, positions: &[i64]| -> Result<(Tensor, Tensor)> {
             let logits_BS = logits_BS2.f_select(2, index)?;
@@ -222,10 +281,8 @@ pub fn question_answering_step(model: &mut Bert, batch: &GlobalBatch<SquadBatch>
         let (start_loss, start_correct) = side(0, &micro_batch.start_positions)?;
         let (end_loss, end_correct) = side(1, &micro_batch.end_positions)?;
         let loss = start_loss.f_add(&end_loss)?.f_div_scalar(2.0)?;
-        divided(&loss, batch.num_instances)?.f_backward()?;
-        sums.add(&[&loss, &start_correct, &end_correct])?;
-    }
-    let read = sums.read()?;
+        Ok((divided(&loss, batch.num_instances)?, vec![loss, start_correct, end_correct]))
+    })?;
     Ok(QuestionAnsweringSums {
         loss: read[0],
         start_correct: read[1] as u64,
@@ -255,11 +312,11 @@ struct PretrainParts {
 }
 
 impl PretrainParts {
-    fn tensors(&self) -> [&Tensor; 4] {
-        [&self.masked_lm_loss, &self.masked_lm_correct, &self.next_sentence_loss, &self.next_sentence_correct]
+    fn into_tensors(self) -> Vec<Tensor> {
+        vec![self.masked_lm_loss, self.masked_lm_correct, self.next_sentence_loss, self.next_sentence_correct]
     }
 
-    /// From what [`Sums`] made of [`Self::tensors`].
+    /// From what [`Sums`] made of [`Self::into_tensors`].
     fn sums(read: &[f64], num_masked: u64, num_instances: u64) -> PretrainSums {
         PretrainSums {
             masked_lm_loss: read[0],
@@ -349,7 +406,7 @@ impl Sums {
         Self { total: None }
     }
 
-    fn add(&mut self, scalars: &[&Tensor]) -> Result<()> {
+    fn add(&mut self, scalars: &[Tensor]) -> Result<()> {
         let scalars: std::result::Result<Vec<Tensor>, _> =
             scalars.iter().map(|t| t.f_detach()?.f_to_kind(Kind::Double)).collect();
         let scalars = Tensor::f_stack(&scalars?, 0)?;
@@ -360,9 +417,8 @@ impl Sums {
         Ok(())
     }
 
-    fn read(self) -> Result<Vec<f64>> {
-        let total =
-            self.total.ok_or_else(|| Error::Invalid("global batch: expected a micro-batch, found none".to_owned()))?;
-        Ok(Vec::try_from(total)?)
+    /// The sums of `num_sums` scalars each time; zeros if there were none.
+    fn read(self, num_sums: usize) -> Result<Vec<f64>> {
+        self.total.map_or(Ok(vec![0.0; num_sums]), |total| Ok(Vec::try_from(total)?))
     }
 }

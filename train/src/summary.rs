@@ -23,6 +23,11 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// What a process that does not write has to say: how it ended.
+    pub fn of_another(outcome: &Outcome) -> Self {
+        Self { stopped_by: outcome.stopped_by, ..Self::default() }
+    }
+
     /// Adds a fact: `key` and `value` for programs, `text` for people.
     pub fn add(&mut self, key: &str, value: impl Into<Value>, text: impl Into<String>) {
         self.values.insert(key.to_owned(), value.into());
@@ -51,6 +56,9 @@ impl Summary {
 
     /// The table for people, or one JSON object.
     pub fn print(&self, out: &mut dyn Write, json: bool) -> std::io::Result<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
         if json {
             return writeln!(out, "{}", serde_json::to_string(&self.values)?);
         }

@@ -8,6 +8,7 @@ use cloze_train::step::{
     classification_step, evaluate_classification, evaluate_pretrain, pretrain_step, question_answering_logits,
     question_answering_step,
 };
+use cloze_train::world::DataParallel;
 use common::*;
 use std::collections::HashMap;
 use tch::Tensor;
@@ -45,7 +46,7 @@ fn pretraining_equals_the_independent_computation_with_both_forms_of_gelu() {
         assert_close(&logits.masked_lm, &golden[&format!("{task}.masked_lm")], "masked-LM logits");
         assert_close(&logits.next_sentence, &golden[&format!("{task}.next_sentence")], "next-sentence logits");
         let evaluated = evaluate_pretrain(&model, &batch).unwrap();
-        let sums = pretrain_step(&mut model, &global(vec![batch], 4, 6)).unwrap();
+        let sums = pretrain_step(&mut model, &global(vec![batch], 4, 6), &DataParallel::alone()).unwrap();
         assert!((sums.loss() / loss_of(&golden, &task) - 1.0).abs() < 1e-6);
         assert_eq!((sums.num_masked, sums.num_instances), (6, 4));
         assert_eq!(evaluated, sums);
@@ -59,7 +60,9 @@ fn classification_equals_the_independent_computation() {
     let mut model = golden_model(&golden, Activation::Gelu, CLASSIFICATION);
     let (logits, sums) = evaluate_classification(&model, &glue_batch(&golden, 0, 4)).unwrap();
     assert_close(&Tensor::from_slice(&logits).view([4, 3]), &golden["classification.gelu.logits"], "logits");
-    let trained = classification_step(&mut model, &global(vec![glue_batch(&golden, 0, 4)], 4, 0)).unwrap();
+    let trained =
+        classification_step(&mut model, &global(vec![glue_batch(&golden, 0, 4)], 4, 0), &DataParallel::alone())
+            .unwrap();
     assert!((trained.mean_loss() / loss_of(&golden, "classification.gelu") - 1.0).abs() < 1e-6);
     assert_eq!(sums, Some(trained));
     assert_gradients(&model, &golden, "classification.gelu");
@@ -72,7 +75,9 @@ fn question_answering_equals_the_independent_computation_for_any_padding() {
     let (start, end) = question_answering_logits(&model, &sequences(&golden, 0, 4)).unwrap();
     let logits = Tensor::stack(&[Tensor::from_slice(&start), Tensor::from_slice(&end)], 1);
     assert_close(&logits, &golden["question_answering.gelu.logits"], "logits");
-    let sums = question_answering_step(&mut model, &global(vec![squad_batch(&golden, 0, 4)], 4, 0)).unwrap();
+    let sums =
+        question_answering_step(&mut model, &global(vec![squad_batch(&golden, 0, 4)], 4, 0), &DataParallel::alone())
+            .unwrap();
     assert!((sums.mean_loss() / loss_of(&golden, "question_answering.gelu") - 1.0).abs() < 1e-6);
     assert_gradients(&model, &golden, "question_answering.gelu");
 }
@@ -94,12 +99,12 @@ fn one_micro_batch_of_8_and_8_of_1_have_the_same_loss_and_gradient() {
     s.position_ids.extend(&twice[1].sequences.position_ids);
     s.cu_seqlens.extend(twice[1].sequences.cu_seqlens[1..].iter().map(|c| c + num_tokens as i32));
     s.rows.extend(4..8);
-    let one = pretrain_step(&mut model, &global(vec![joined], 8, 12)).unwrap();
+    let one = pretrain_step(&mut model, &global(vec![joined], 8, 12), &DataParallel::alone()).unwrap();
     let gradient = model.parameters().gradient().copy();
 
     let singles: Vec<_> = (0..8).map(|i| pretrain_batch(&golden, i % 4, i % 4 + 1)).collect();
     assert!(singles.iter().any(|batch| batch.masked_lm_ids.is_empty()), "a micro-batch without masked positions");
-    let eight = pretrain_step(&mut model, &global(singles, 8, 12)).unwrap();
+    let eight = pretrain_step(&mut model, &global(singles, 8, 12), &DataParallel::alone()).unwrap();
     assert!((one.loss() / eight.loss() - 1.0).abs() < 1e-6, "{one:?} {eight:?}");
     assert_eq!(
         (one.masked_lm_correct, one.next_sentence_correct),
@@ -108,10 +113,12 @@ fn one_micro_batch_of_8_and_8_of_1_have_the_same_loss_and_gradient() {
     assert_close(model.parameters().gradient(), &gradient, "gradient");
 
     let mut model = golden_model(&golden, Activation::Gelu, Head::QuestionAnswering);
-    let one = question_answering_step(&mut model, &global(vec![squad_batch(&golden, 0, 4)], 4, 0)).unwrap();
+    let one =
+        question_answering_step(&mut model, &global(vec![squad_batch(&golden, 0, 4)], 4, 0), &DataParallel::alone())
+            .unwrap();
     let gradient = model.parameters().gradient().copy();
     let singles = (0..4).map(|i| squad_batch(&golden, i, i + 1)).collect();
-    let four = question_answering_step(&mut model, &global(singles, 4, 0)).unwrap();
+    let four = question_answering_step(&mut model, &global(singles, 4, 0), &DataParallel::alone()).unwrap();
     assert!((one.loss / four.loss - 1.0).abs() < 1e-6);
     assert_close(model.parameters().gradient(), &gradient, "gradient");
 }
@@ -156,12 +163,14 @@ fn what_does_not_fit_the_model_is_named() {
         text(evaluate_pretrain(&model, &wrong))
             .starts_with("sequence of 33 tokens: the model's max_position_embeddings is 12")
     );
-    let error = classification_step(&mut model, &global(vec![glue_batch(&golden, 0, 4)], 4, 0)).unwrap_err();
+    let error = classification_step(&mut model, &global(vec![glue_batch(&golden, 0, 4)], 4, 0), &DataParallel::alone())
+        .unwrap_err();
     assert_eq!(error.to_string(), "expected a model with a head for sequence classification, found PreTraining");
     let mut classifier = golden_model(&golden, Activation::Gelu, CLASSIFICATION);
     let mut unlabelled = glue_batch(&golden, 0, 4);
     unlabelled.labels = None;
-    let error = classification_step(&mut classifier, &global(vec![unlabelled], 4, 0)).unwrap_err();
+    let error =
+        classification_step(&mut classifier, &global(vec![unlabelled], 4, 0), &DataParallel::alone()).unwrap_err();
     assert!(error.to_string().starts_with("training needs labels"));
 }
 
@@ -176,7 +185,8 @@ fn attention_written_out_for_dropout_equals_the_fused_kernel() {
         .flat()
         .shallow_clone()
         .copy_(golden_model(&golden, Activation::Gelu, Head::PreTraining).parameters().flat());
-    let sums = pretrain_step(&mut model, &global(vec![pretrain_batch(&golden, 0, 4)], 4, 6)).unwrap();
+    let sums =
+        pretrain_step(&mut model, &global(vec![pretrain_batch(&golden, 0, 4)], 4, 6), &DataParallel::alone()).unwrap();
     assert!((sums.loss() / loss_of(&golden, "pretraining.gelu") - 1.0).abs() < 1e-6);
     assert_gradients(&model, &golden, "pretraining.gelu");
 }

@@ -9,6 +9,7 @@ use cloze_train::model::{Bert, Head};
 use cloze_train::optim::{AdamW, AdamWConfig, Lamb, LambConfig, Optimizer, Schedule};
 use cloze_train::parameters::{Init, Parameters, ParametersBuilder};
 use cloze_train::step::pretrain_step;
+use cloze_train::world::DataParallel;
 use common::*;
 use tch::{Device, Tensor};
 
@@ -134,12 +135,12 @@ fn a_tiny_model_overfits_one_batch_with_dropout_and_without() {
         let mut model = Bert::new(config, Head::PreTraining, Device::Cpu, 3).unwrap();
         let mut optimizer = make(model.parameters());
         let batch = global(vec![pretrain_batch(&golden, 0, 2), pretrain_batch(&golden, 2, 4)], 4, 6);
-        let first = pretrain_step(&mut model, &batch).unwrap();
+        let first = pretrain_step(&mut model, &batch, &DataParallel::alone()).unwrap();
         assert!((first.mean_masked_lm_loss() - 40f64.ln()).abs() < 0.3, "{first:?}");
         let mut last = first;
         for _ in 0..150 {
             optimizer.step(model.parameters_mut(), learning_rate).unwrap();
-            last = pretrain_step(&mut model, &batch).unwrap();
+            last = pretrain_step(&mut model, &batch, &DataParallel::alone()).unwrap();
         }
         assert!(last.mean_masked_lm_loss() < 0.3 && last.mean_next_sentence_loss() < 0.3, "{last:?}");
         assert!(last.masked_lm_correct >= 5 && last.next_sentence_correct == 4, "{last:?}");

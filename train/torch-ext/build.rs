@@ -14,9 +14,12 @@ fn main() {
         .warnings(false) // libtorch's headers are not ours to mend
         .flag("-std=c++17")
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
+        .define("USE_DISTRIBUTED", None)
+        .define("USE_C10D_GLOO", None)
+        .include("cpp/gloo_names")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .file("cpp/shim.cpp")
+        .files(["cpp/shim.cpp", "cpp/distributed.cpp"])
         .compile("cloze_torch_shim");
     println!("cargo:rustc-link-search=native={}", libtorch.display());
     println!("cargo:rustc-link-lib=torch_cpu");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::flags::{AnswerFlags, LearningFlags, RunFlags, base, set};
+use super::flags::{AnswerFlags, LearningFlags, RunFlags, WorldFlags, base, set};
 use crate::error::Result;
 use crate::finetune::{self, FinetuneOptions, FinetuneTask};
 use crate::recipe::FinetuneRecipe;
@@ -19,6 +19,11 @@ pub(super) enum FinetuneCommand {
 }
 
 impl FinetuneCommand {
+    pub(super) fn world(&self) -> &WorldFlags {
+        let (Self::Squad(args) | Self::Glue(args)) = self;
+        &args.world
+    }
+
     pub(super) fn json(&self) -> bool {
         let (Self::Squad(args) | Self::Glue(args)) = self;
         args.json
@@ -64,6 +69,8 @@ pub(super) struct FinetuneArgs {
     answers: AnswerFlags,
     #[command(flatten)]
     run: RunFlags,
+    #[command(flatten)]
+    pub(super) world: WorldFlags,
 }
 
 impl FinetuneArgs {
@@ -91,6 +98,7 @@ impl FinetuneArgs {
             out: out.clone(),
             init: init.clone(),
             resume: *resume,
+            patience: self.world.patience(),
         };
         finetune::run(&options, &|stored| self.resolve(stored))
     }

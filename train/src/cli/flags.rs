@@ -1,12 +1,14 @@
 //! Flags that several commands share.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use crate::error::Result;
 use crate::metrics::answers::AnswerConfig;
 use crate::recipe::{Recipe, RunSection};
+use crate::world::{Patience, spawned_by_parent};
 
 /// Where it runs and how often it reports.
 #[derive(Args, Debug)]
@@ -87,6 +89,34 @@ impl AnswerFlags {
         set(&mut answers.n_best_size, self.n_best_size);
         set(&mut answers.max_answer_length, self.max_answer_length);
         set(&mut answers.null_score_diff_threshold, self.null_score_diff_threshold);
+    }
+}
+
+/// Several processes.
+#[derive(Args, Debug)]
+#[command(
+    next_help_heading = "Several processes (torchrun, srun, PyTorchJob and mpirun are recognised by their variables)"
+)]
+pub(super) struct WorldFlags {
+    /// Start N processes on this machine and train in all of them; alternative to a launcher.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub spawn: Option<u32>,
+    /// How long processes wait for each other at the start.
+    #[arg(long, value_name = "SECONDS", default_value_t = Patience::default().join.as_secs())]
+    pub join_timeout: u64,
+    /// How long a process waits for a silent peer; one that has died is noticed at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = Patience::default().operation.as_secs())]
+    pub peer_timeout: u64,
+}
+
+impl WorldFlags {
+    /// How many processes to start, if this one is to start them.
+    pub(super) fn to_spawn(&self) -> Option<u32> {
+        self.spawn.filter(|_| !spawned_by_parent())
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        Patience { join: Duration::from_secs(self.join_timeout), operation: Duration::from_secs(self.peer_timeout) }
     }
 }
 

@@ -10,9 +10,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::error::Result;
-use crate::progress::say;
+use crate::error::{Error, Result};
+use crate::progress::{say, say_always};
 use crate::summary::Summary;
+use crate::world::spawn;
 use evaluate::EvaluateCommand;
 use finetune::FinetuneCommand;
 use pretrain::PretrainArgs;
@@ -52,6 +53,15 @@ impl Command {
         }
     }
 
+    /// How many processes to start for this command, if this process is to start them.
+    fn to_spawn(&self) -> Option<u32> {
+        match self {
+            Self::Pretrain(args) => args.world.to_spawn(),
+            Self::Finetune(command) => command.world().to_spawn(),
+            Self::Evaluate(_) | Self::Predict(_) => None,
+        }
+    }
+
     fn json(&self) -> bool {
         match self {
             Self::Pretrain(args) => args.json,
@@ -64,12 +74,12 @@ impl Command {
 /// Runs the command of this process's arguments, writing its summary to `out`.
 pub fn main(out: &mut dyn Write) -> ExitCode {
     let cli = Cli::parse();
+    if let Some(num_processes) = cli.command.to_spawn() {
+        return spawn(num_processes).map_or_else(|error| failed(&error), ExitCode::from);
+    }
     let summary = match cli.command.run() {
         Ok(summary) => summary,
-        Err(error) => {
-            say(&format!("error: {error}"));
-            return ExitCode::from(2);
-        }
+        Err(error) => return failed(&error),
     };
     if let Err(error) = summary.print(out, cli.command.json()).and_then(|()| out.flush()) {
         // Who closed the pipe has read what they wanted.
@@ -85,6 +95,14 @@ pub fn main(out: &mut dyn Write) -> ExitCode {
             ExitCode::from(128 + u8::try_from(signal).unwrap_or(0))
         }
     }
+}
+
+/// Tells of an error; not of one that another process of the run has told of.
+fn failed(error: &Error) -> ExitCode {
+    if !matches!(error, Error::Peer { .. }) {
+        say_always(&format!("error: {error}"));
+    }
+    ExitCode::from(2)
 }
 
 fn stopped(signal: i32, summary: &Summary) -> String {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::flags::{LearningFlags, RunFlags, base, set};
+use super::flags::{LearningFlags, RunFlags, WorldFlags, base, set};
 use crate::error::Result;
 use crate::pretrain::{self, PretrainOptions};
 use crate::recipe::{MaskingMode, PretrainRecipe};
@@ -46,6 +46,8 @@ pub(super) struct PretrainArgs {
     learning: LearningFlags,
     #[command(flatten)]
     run: RunFlags,
+    #[command(flatten)]
+    pub(super) world: WorldFlags,
 }
 
 fn parse_masking(text: &str) -> std::result::Result<MaskingMode, String> {
@@ -82,6 +84,7 @@ impl PretrainArgs {
             out: out.clone(),
             init: init.clone(),
             resume: *resume,
+            patience: self.world.patience(),
         };
         pretrain::run(&options, &|stored| self.resolve(stored))
     }

@@ -22,6 +22,7 @@ use crate::run::Signals;
 use crate::step::{ClassificationSums, classification_step, evaluate_classification};
 use crate::summary::{Summary, write_json};
 use crate::trainer::{Measurement, Task};
+use crate::world::{DataParallel, Group};
 
 /// Rows evaluated between two looks for a signal; within them, batches are sorted by length.
 const EVALUATED_AT_ONCE: u64 = 1024;
@@ -100,8 +101,13 @@ impl Task for Glue {
         "glue"
     }
 
-    fn step(&mut self, bert: &mut Bert, batch: &GlobalBatch<GlueBatch>) -> Result<ClassificationSums> {
-        classification_step(bert, batch)
+    fn step(
+        &mut self,
+        bert: &mut Bert,
+        batch: &GlobalBatch<GlueBatch>,
+        parallel: &DataParallel,
+    ) -> Result<ClassificationSums> {
+        classification_step(bert, batch, parallel)
     }
 
     fn fields(&self, sums: &ClassificationSums) -> Map<String, Value> {
@@ -123,7 +129,7 @@ impl Task for Glue {
         !self.dev.is_empty() && evaluation_due(position, total_steps)
     }
 
-    fn measure(&mut self, bert: &Bert, signals: &Signals) -> Result<Option<Measurement>> {
+    fn measure(&mut self, bert: &Bert, signals: &Signals, _group: &Group) -> Result<Option<Measurement>> {
         let evaluate = |dev: &Arc<Dataset>| evaluate(bert, dev, self.batch_tokens, signals);
         measure(&self.dev, &self.out, evaluate)
     }

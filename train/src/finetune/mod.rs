@@ -4,6 +4,7 @@ pub mod glue;
 pub mod squad;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::{fs, iter};
 
@@ -24,10 +25,11 @@ use crate::optim::{AdamW, AdamWConfig, Schedule};
 use crate::plan::{self, Plan};
 use crate::progress::{say, thousands};
 use crate::recipe::{AdamwSection, FinetuneRecipe};
-use crate::run::{RunDir, Signals};
+use crate::run::Signals;
 use crate::setup::{self, Origin, Resolve, Resumed};
 use crate::summary::{self, Summary};
 use crate::trainer::{Measurement, Outcome, Task, Trainer};
+use crate::world::{DataParallel, Group, Patience, World};
 
 /// What can be fine-tuned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,8 @@ pub struct FinetuneOptions {
     pub init: Option<PathBuf>,
     /// Go on with the run in `out`.
     pub resume: bool,
+    /// How long processes wait for each other.
+    pub patience: Patience,
 }
 
 /// Fine-tunes a BERT.
@@ -87,8 +91,25 @@ pub struct FinetuneOptions {
 /// Bad input; a published checkpoint is never harmed.
 pub fn run(options: &FinetuneOptions, resolve: Resolve<'_, FinetuneRecipe>) -> Result<Summary> {
     let signals = Signals::listen()?;
-    let resumed = setup::resume(options.resume, options.init.as_deref(), &options.out, options.task.name())?;
-    let (recipe, device) = setup::settle(resolve, resumed.as_ref())?;
+    let group = Rc::new(Group::join(World::from_environment()?, options.patience)?);
+    let resumed = setup::resume(options.resume, options.init.as_deref(), &options.out, options.task.name(), &group)?;
+    let begun = prepare(options, resolve, resumed, Rc::clone(&group), signals);
+    let begun = group.agree(begun)?;
+    match options.task {
+        FinetuneTask::Squad => squad::train(begun),
+        FinetuneTask::Glue => glue::train(begun),
+    }
+}
+
+/// All that one process does before the first step, and that may fail.
+fn prepare<'a>(
+    options: &'a FinetuneOptions,
+    resolve: Resolve<'_, FinetuneRecipe>,
+    resumed: Option<Resumed>,
+    group: Rc<Group>,
+    signals: Signals,
+) -> Result<Begun<'a>> {
+    let (recipe, device) = setup::settle(resolve, resumed.as_ref(), group.world())?;
     let train = data::open(&options.data, options.task.kind())?;
     let dev = dev_sets(&options.dev, options.task)?;
     let origin = origin(options, resumed.as_ref())?;
@@ -98,11 +119,7 @@ pub fn run(options: &FinetuneOptions, resolve: Resolve<'_, FinetuneRecipe>) -> R
     }
     let (bert, optimizer, position) = start(options.task, &recipe, &train, device, &origin, resumed.as_ref())?;
     let total_steps = (recipe.schedule.epochs * train.len()).div_ceil(recipe.data.global_batch_size);
-    let begun = Begun { options, recipe, train, dev, bert, optimizer, position, total_steps, signals, resumed };
-    match options.task {
-        FinetuneTask::Squad => squad::train(begun),
-        FinetuneTask::Glue => glue::train(begun),
-    }
+    Ok(Begun { options, recipe, train, dev, bert, optimizer, position, total_steps, signals, resumed, group })
 }
 
 /// A run that is ready for its task's first step.
@@ -117,17 +134,22 @@ struct Begun<'a> {
     total_steps: u64,
     signals: Signals,
     resumed: Option<Resumed>,
+    group: Rc<Group>,
 }
 
 impl Begun<'_> {
     /// Trains `task`, fed by `gather`, to its end or to a signal.
     fn train<T: Task>(self, gather: T::Gather, mut task: T) -> Result<Summary> {
-        let Self { options, recipe, train, dev: _, bert, optimizer, position, total_steps, signals, resumed } = self;
-        let stream = Arc::new(Stream::new(gather, stream_config(&recipe)));
-        print_plan(&recipe, &bert, &train, &stream, position.cursor, total_steps)?;
-        let (run, saved) = setup::enter(resumed, &options.out)?;
+        let Self { options, recipe, train, bert, optimizer, position, total_steps, signals, resumed, group, .. } = self;
+        let stream = Arc::new(Stream::new(gather, stream_config(&recipe, group.world())));
+        let planned = print_plan(&recipe, &bert, &train, &stream, position.cursor, total_steps, group.world());
+        group.agree(planned)?;
+        setup::same(&group, &recipe, &train)?;
+        let (_locked, saved) = setup::enter(resumed, &options.out, &group)?;
+        let is_first = group.is_first();
         let trainer = Trainer {
-            run: &run,
+            run: &options.out,
+            parallel: DataParallel::new(group, bert.parameters())?,
             settings: &recipe.run,
             recipe: serde_json::to_value(&recipe).map_err(|e| Error::Invalid(e.to_string()))?,
             bert,
@@ -141,8 +163,11 @@ impl Begun<'_> {
             signals,
         };
         let (bert, outcome) = trainer.train(&mut task, &stream)?;
-        let summary = summarize(options.task, &run, &bert, &outcome)?;
-        summary.write(run.path())?;
+        if !is_first {
+            return Ok(Summary::of_another(&outcome));
+        }
+        let summary = summarize(options.task, &options.out, &bert, &outcome)?;
+        summary.write(&options.out)?;
         Ok(summary)
     }
 }
@@ -230,16 +255,18 @@ fn check_fit(train: &Dataset, dev: &[DevSet], origin: &Origin) -> Result<()> {
     dev().try_for_each(|dev| data::check_vocabularies(train, dev))
 }
 
-fn stream_config(recipe: &FinetuneRecipe) -> StreamConfig {
+fn stream_config(recipe: &FinetuneRecipe, world: &World) -> StreamConfig {
     StreamConfig {
         global_batch_size: recipe.data.global_batch_size,
         micro_batch_tokens: recipe.data.micro_batch_tokens(),
         seed: recipe.run.seed,
+        rank: world.rank,
+        world_size: world.world_size,
         ..StreamConfig::default()
     }
 }
 
-/// Model, optimizer, position and torch's generator, new or as a checkpoint has them.
+/// Model, optimizer and position, new or as a checkpoint has them.
 fn start(
     task: FinetuneTask,
     recipe: &FinetuneRecipe,
@@ -255,9 +282,8 @@ fn start(
     let mut bert = Bert::new(config, task.head(train), device, recipe.run.seed)?;
     origin.load(&mut bert, if resumed.is_some() { Missing::Forbidden } else { Missing::HeadMayBeNew })?;
     let mut optimizer = AdamW::new(bert.parameters(), adamw(&recipe.optimizer))?;
-    tch::manual_seed(recipe.run.seed as i64);
     let Some(resumed) = resumed else { return Ok((bert, optimizer, Position::default())) };
-    setup::restore(resumed, &mut optimizer, device)?;
+    setup::restore(resumed, &mut optimizer)?;
     Ok((bert, optimizer, resumed.state.position.clone()))
 }
 
@@ -278,6 +304,7 @@ fn print_plan<G: cloze_formats::stream::Gather>(
     stream: &Stream<G>,
     cursor: Cursor,
     total_steps: u64,
+    world: &World,
 ) -> Result<()> {
     let first = stream.global_batch(cursor)?;
     let section = &recipe.data;
@@ -286,6 +313,7 @@ fn print_plan<G: cloze_formats::stream::Gather>(
     let mut plan = Plan::default();
     plan.add_model(bert.config(), num_parameters);
     plan.add("device", format!("{}, {} threads", recipe.run.device, recipe.run.threads.unwrap_or(1)));
+    plan.add_world(world);
     plan.add_length(train.len(), section.global_batch_size, total_steps);
     plan.add_step(section.global_batch_size, first.micro_batches.len(), first.num_tokens);
     plan.add("tokens per instance", format!("{mean_len:.1}, at most {}", train.longest_row()));
@@ -299,18 +327,18 @@ fn print_plan<G: cloze_formats::stream::Gather>(
     Ok(())
 }
 
-fn summarize(task: FinetuneTask, run: &RunDir, bert: &Bert, outcome: &Outcome) -> Result<Summary> {
+fn summarize(task: FinetuneTask, run: &Path, bert: &Bert, outcome: &Outcome) -> Result<Summary> {
     let mut summary = Summary::default();
     summary.add("command", format!("finetune {}", task.name()), format!("finetune {}", task.name()));
     let position = &outcome.position;
     summary.add("steps", position.step, format!("{} ({} skipped)", thousands(position.step), position.num_skipped));
     let num_parameters = bert.parameters().num_parameters();
     summary.add("parameters", num_parameters, thousands(num_parameters.unsigned_abs()));
-    let steps = log::rows(run.path(), |row| row["kind"] == "step")?;
+    let steps = log::rows(run, |row| row["kind"] == "step")?;
     if let Some(text) = summary::first_to_last(&steps, "loss") {
         summary.add("loss", json!({"first": steps[0]["loss"], "last": steps[steps.len() - 1]["loss"]}), text);
     }
-    let evaluations = log::rows(run.path(), |row| row["kind"] == "evaluation")?;
+    let evaluations = log::rows(run, |row| row["kind"] == "evaluation")?;
     let last = evaluations.last().and_then(Value::as_object);
     for key in last.into_iter().flat_map(Map::keys).filter(|key| is_score(key)) {
         let scores: Vec<f64> = evaluations.iter().filter_map(|row| row[key].as_f64()).collect();
@@ -319,7 +347,7 @@ fn summarize(task: FinetuneTask, run: &RunDir, bert: &Bert, outcome: &Outcome) -
             summary.add(key, Value::from(last), format!("{last:.4} (by epoch: {})", texts.join(", ")));
         }
     }
-    summary.add_end(run.path(), outcome);
+    summary.add_end(run, outcome);
     Ok(summary)
 }
 

@@ -21,6 +21,7 @@ use crate::run::Signals;
 use crate::step::{QuestionAnsweringSums, question_answering_logits, question_answering_step};
 use crate::summary::{Summary, write_json};
 use crate::trainer::{Measurement, Task};
+use crate::world::{DataParallel, Group};
 
 /// Windows evaluated between two looks for a signal; within them, batches are sorted by length.
 const EVALUATED_AT_ONCE: u64 = 256;
@@ -56,8 +57,13 @@ impl Task for Squad {
         "squad"
     }
 
-    fn step(&mut self, bert: &mut Bert, batch: &GlobalBatch<SquadBatch>) -> Result<QuestionAnsweringSums> {
-        question_answering_step(bert, batch)
+    fn step(
+        &mut self,
+        bert: &mut Bert,
+        batch: &GlobalBatch<SquadBatch>,
+        parallel: &DataParallel,
+    ) -> Result<QuestionAnsweringSums> {
+        question_answering_step(bert, batch, parallel)
     }
 
     fn fields(&self, sums: &QuestionAnsweringSums) -> Map<String, Value> {
@@ -78,7 +84,7 @@ impl Task for Squad {
         !self.dev.is_empty() && evaluation_due(position, total_steps)
     }
 
-    fn measure(&mut self, bert: &Bert, signals: &Signals) -> Result<Option<Measurement>> {
+    fn measure(&mut self, bert: &Bert, signals: &Signals, _group: &Group) -> Result<Option<Measurement>> {
         let evaluate = |dev: &Arc<Dataset>| evaluate(bert, dev, self.batch_tokens, &self.answers, signals);
         measure(&self.dev, &self.out, evaluate)
     }

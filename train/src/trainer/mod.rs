@@ -3,11 +3,12 @@
 mod window;
 
 use std::ops::AddAssign;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use cloze_formats::stream::{Gather, GlobalBatch, Sequences, Stream};
+use cloze_formats::rng::{KeyedRng, Purpose};
+use cloze_formats::stream::{Cursor, Gather, GlobalBatch, Sequences, Stream};
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::{self, DataIdentity, Position, Snapshot};
@@ -17,7 +18,8 @@ use crate::model::Bert;
 use crate::optim::{Optimizer, Schedule};
 use crate::progress::Progress;
 use crate::recipe::RunSection;
-use crate::run::{RunDir, Signals};
+use crate::run::Signals;
+use crate::world::{DataParallel, Group};
 use window::{Step, Window};
 
 /// What a batch of any task has.
@@ -36,8 +38,13 @@ pub trait Task {
     /// Name in state.json and on the progress bar.
     fn name(&self) -> &'static str;
 
-    /// Leaves the gradient of the global batch in the model's flat gradient.
-    fn step(&mut self, bert: &mut Bert, batch: &GlobalBatch<<Self::Gather as Gather>::Batch>) -> Result<Self::Sums>;
+    /// Leaves the gradient of the global batch in the model's flat gradient; the sums are those of all processes.
+    fn step(
+        &mut self,
+        bert: &mut Bert,
+        batch: &GlobalBatch<<Self::Gather as Gather>::Batch>,
+        parallel: &DataParallel,
+    ) -> Result<Self::Sums>;
 
     /// Means for the log.
     fn fields(&self, sums: &Self::Sums) -> Map<String, Value>;
@@ -48,8 +55,13 @@ pub trait Task {
     /// Whether to measure at this position (once per position: the trainer remembers).
     fn is_due(&self, position: &Position, total_steps: u64) -> bool;
 
-    /// Measures the model on held-out data; `None` if a signal came first.
-    fn measure(&mut self, bert: &Bert, signals: &Signals) -> Result<Option<Measurement>>;
+    /// Whether all processes measure together; otherwise the first one does, and the others wait.
+    fn measures_together(&self) -> bool {
+        false
+    }
+
+    /// Measures the model on held-out data; `None` if a signal came first. Together, nobody may leave early.
+    fn measure(&mut self, bert: &Bert, signals: &Signals, group: &Group) -> Result<Option<Measurement>>;
 }
 
 /// Scores on held-out data.
@@ -65,8 +77,10 @@ pub struct Measurement {
 
 /// Everything a run needs beside its task.
 pub struct Trainer<'a> {
-    /// Where the run writes.
-    pub run: &'a RunDir,
+    /// Directory that the run writes in, if this is the first process.
+    pub run: &'a Path,
+    /// The processes.
+    pub parallel: DataParallel,
     /// Intervals.
     pub settings: &'a RunSection,
     /// The resolved recipe, for checkpoints.
@@ -113,6 +127,14 @@ pub struct Outcome {
     pub checkpoint: PathBuf,
 }
 
+/// What all processes do next.
+enum Next<B> {
+    /// A step, this process with these micro-batches.
+    Step(GlobalBatch<B>),
+    /// Stop, because of this signal.
+    Stop(i32),
+}
+
 impl Trainer<'_> {
     /// Trains to the end, or until a signal; the newest checkpoint is then at the position returned.
     ///
@@ -120,7 +142,10 @@ impl Trainer<'_> {
     /// Damaged data, a full disk, too many non-finite steps in a row. Published checkpoints are intact. Where data cannot
     /// be read or the model not be measured, what was learnt until then is saved.
     pub fn train<T: Task>(mut self, task: &mut T, stream: &Arc<Stream<T::Gather>>) -> Result<(Bert, Outcome)> {
-        let mut log = MetricsLog::open(self.run.path(), self.position.step)?;
+        let mut log = match self.is_first() {
+            true => Some(MetricsLog::open(self.run, self.position.step)?),
+            false => None,
+        };
         let mut progress = Progress::start(task.name(), self.position.step, self.total_steps);
         let mut loader = stream.load(self.position.cursor);
         let mut window = Window::default();
@@ -130,42 +155,47 @@ impl Trainer<'_> {
                 true => {
                     // Measuring may fail, for reasons that have nothing to do with what was learnt.
                     self.save(task)?;
-                    self.measure(task, &mut log, &progress)
+                    self.measure(task, log.as_mut(), &progress)
                 }
             };
-            let interrupted = match measured {
-                Ok(measured) => !measured,
+            match measured {
+                Ok(true) => {}
+                Ok(false) => break Ok(self.signals.received()),
                 Err(error) => break Err(error),
-            };
-            let done = self.position.step == self.total_steps;
-            if let Some(signal) = self.signals.received().filter(|_| interrupted || !done) {
-                break Ok(Some(signal));
             }
-            if done {
+            if self.position.step == self.total_steps {
                 break Ok(None);
             }
             if self.is_checkpoint_due() {
                 self.save(task)?;
             }
             let started = Instant::now();
-            let batch = match loader.next().expect("a shuffled stream goes on until an error") {
-                Ok(batch) => batch,
-                Err(error) => break Err(error.into()),
+            let batch = loader.next().expect("a shuffled stream goes on until an error").map_err(Error::from);
+            let batch = match self.agree(batch) {
+                Ok(Next::Step(batch)) => batch,
+                Ok(Next::Stop(signal)) => break Ok(Some(signal)),
+                Err(error) => break Err(error),
             };
-            let updated = self.step(task, &batch, started, &mut window, &progress)?;
+            let updated = match self.step(task, &batch, started, &mut window, &progress) {
+                Ok(updated) => updated,
+                Err(error @ Error::LostPeer { .. }) => break Err(error),
+                Err(error) => return Err(error),
+            };
             progress.update(self.position.step, || self.words(task, &window));
             if updated && (self.position.step.is_multiple_of(self.settings.log_every) || self.position.step == 1) {
-                self.log(task, &mut log, &mut window, stream.num_rows())?;
+                self.log(task, log.as_mut(), &mut window, stream.num_rows())?;
             }
         };
-        if !window.is_empty() {
-            self.log(task, &mut log, &mut window, stream.num_rows())?;
+        // After an error the others may be gone, and a row is of all.
+        if !window.is_empty() && (ended.is_ok() || self.group().world().is_alone()) {
+            self.log(task, log.as_mut(), &mut window, stream.num_rows())?;
         }
         let stopped_by = match ended {
             Ok(stopped_by) => stopped_by,
             Err(error) => {
+                // Others may be gone: from here on this process is for itself.
                 if self.position.step > 0
-                    && let Err(unsaved) = self.save(task)
+                    && let Err(unsaved) = self.save_alone(task)
                 {
                     progress.note(&unsaved.to_string());
                 }
@@ -175,6 +205,25 @@ impl Trainer<'_> {
         let checkpoint = self.save(task)?;
         progress.finish();
         Ok((self.bert, Outcome { position: self.position, stopped_by, checkpoint }))
+    }
+
+    fn group(&self) -> &Group {
+        self.parallel.group()
+    }
+
+    fn is_first(&self) -> bool {
+        self.group().is_first()
+    }
+
+    /// One process's signal stops all; one process's error is an error of all.
+    fn agree<B>(&self, batch: Result<GlobalBatch<B>>) -> Result<Next<B>> {
+        const FAILED: f64 = 1000.0;
+        let mine = if batch.is_err() { FAILED } else { self.signals.received().map_or(0.0, f64::from) };
+        match self.group().maximum(mine)? {
+            0.0 => batch.map(Next::Step),
+            FAILED => self.group().agree(batch).map(Next::Step),
+            signal => Ok(Next::Stop(signal as i32)),
+        }
     }
 
     /// Not again while steps are skipped: should they lead nowhere, older checkpoints are what is left.
@@ -194,7 +243,8 @@ impl Trainer<'_> {
     ) -> Result<bool> {
         let waited = started.elapsed().as_secs_f64();
         let learning_rate = self.schedule.learning_rate(self.position.step);
-        let sums = task.step(&mut self.bert, batch)?;
+        tch::manual_seed(self.dropout_seed());
+        let sums = task.step(&mut self.bert, batch, &self.parallel)?;
         let outcome = self.optimizer.step(self.bert.parameters_mut(), learning_rate)?;
         self.position.cursor = batch.next;
         let seconds = started.elapsed().as_secs_f64();
@@ -220,7 +270,9 @@ impl Trainer<'_> {
         ));
         if found >= self.settings.max_nonfinite_steps {
             let checkpoint = self.saved.as_ref().map(|saved| saved.dir.clone());
-            return Err(Error::NonFinite { path: self.run.path().to_owned(), found, step, checkpoint });
+            let error = Error::NonFinite { path: self.run.to_owned(), found, step, checkpoint };
+            // All processes see it; one tells.
+            return self.group().agree(Err(error));
         }
         Ok(())
     }
@@ -234,13 +286,23 @@ impl Trainer<'_> {
     }
 
     /// Measures; false if a signal came in between.
-    fn measure<T: Task>(&mut self, task: &mut T, log: &mut MetricsLog, progress: &Progress) -> Result<bool> {
-        let Some(measurement) = task.measure(&self.bert, &self.signals)? else { return Ok(false) };
-        let Measurement { kind, mut fields, words } = measurement;
-        progress.note(&format!("step {} {} {words}", self.position.step, kind.replace('_', "-")));
-        fields.insert("kind".to_owned(), json!(kind));
-        fields.insert("step".to_owned(), json!(self.position.step));
-        log.append(&fields)?;
+    fn measure<T: Task>(&mut self, task: &mut T, log: Option<&mut MetricsLog>, progress: &Progress) -> Result<bool> {
+        let takes_part = self.is_first() || task.measures_together();
+        let measured = match takes_part {
+            true => task.measure(&self.bert, &self.signals, self.parallel.group()),
+            false => Ok(None),
+        };
+        let measurement = self.group().agree(measured)?;
+        let interrupted = takes_part && measurement.is_none();
+        if self.group().maximum(f64::from(u8::from(interrupted)))? > 0.0 {
+            return Ok(false);
+        }
+        if let (Some(log), Some(Measurement { kind, mut fields, words })) = (log, measurement) {
+            progress.note(&format!("step {} {} {words}", self.position.step, kind.replace('_', "-")));
+            fields.insert("kind".to_owned(), json!(kind));
+            fields.insert("step".to_owned(), json!(self.position.step));
+            log.append(&fields)?;
+        }
         self.position.measured_step = Some(self.position.step);
         self.position.measured_epoch = self.position.cursor.epoch;
         // Now, lest a run that is killed and resumed measure and log it twice.
@@ -252,14 +314,37 @@ impl Trainer<'_> {
         if window.is_empty() { String::new() } else { format!("{} {}", task.words(&window.sums), window.words()) }
     }
 
-    fn log<T: Task>(&self, task: &T, log: &mut MetricsLog, window: &mut Window<T::Sums>, num_rows: u64) -> Result<()> {
-        let window = std::mem::take(window);
+    fn log<T: Task>(
+        &self,
+        task: &T,
+        log: Option<&mut MetricsLog>,
+        window: &mut Window<T::Sums>,
+        num_rows: u64,
+    ) -> Result<()> {
+        let mut window = std::mem::take(window);
+        window.join(self.group())?;
         let means = task.fields(&window.sums);
-        log.append(&window.row(&self.position, means, num_rows))
+        log.map_or(Ok(()), |log| log.append(&window.row(&self.position, means, num_rows)))
     }
 
-    /// The checkpoint of this position; only what is not in it yet is written.
+    /// The seed of this process's dropout in this step: a resumed run, and a run on other hardware, draws the same.
+    fn dropout_seed(&self) -> i64 {
+        let Cursor { epoch, offset } = self.position.cursor;
+        let mut of_epoch = KeyedRng::new(self.settings.seed, Purpose::Dropout, epoch, self.group().world().rank.into());
+        KeyedRng::new(of_epoch.next_u64(), Purpose::Dropout, offset, 0).next_u64().cast_signed()
+    }
+
+    /// The checkpoint of this position, written by the first process while the others wait.
     fn save<T: Task>(&mut self, task: &T) -> Result<PathBuf> {
+        let saved = self.save_alone(task);
+        self.group().agree(saved)
+    }
+
+    /// The checkpoint of this position, if this is the first process; only what is not in it yet is written.
+    fn save_alone<T: Task>(&mut self, task: &T) -> Result<PathBuf> {
+        if !self.is_first() {
+            return Ok(PathBuf::new());
+        }
         if let Some(saved) = self.saved.as_mut().filter(|saved| saved.recipe == self.recipe) {
             let Position { measured_step, measured_epoch, .. } = self.position;
             let is_measured = saved.position == self.position;
@@ -281,7 +366,7 @@ impl Trainer<'_> {
             optimizer: self.optimizer.as_ref(),
             vocabulary: &self.vocabulary,
         };
-        let dir = checkpoint::save(self.run.path(), &snapshot, self.settings.keep_checkpoints)?;
+        let dir = checkpoint::save(self.run, &snapshot, self.settings.keep_checkpoints)?;
         self.saved = Some(Saved { dir: dir.clone(), recipe: self.recipe.clone(), position: self.position.clone() });
         Ok(dir)
     }

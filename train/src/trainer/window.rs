@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 
 use super::Batch;
 use crate::checkpoint::Position;
+use crate::error::Result;
+use crate::world::Group;
 
 /// A row of metrics.jsonl about training.
 #[derive(Serialize)]
@@ -67,6 +69,13 @@ impl<S> Window<S> {
         self.step_s += step.seconds;
         self.learning_rate = step.learning_rate;
         self.gradient_norm = step.gradient_norm;
+    }
+
+    /// Makes what differs between processes that of all: padded tokens add up, the longest wait counts.
+    pub fn join(&mut self, group: &Group) -> Result<()> {
+        self.num_padded_tokens = group.sum(&[self.num_padded_tokens as f64])?[0] as u64;
+        self.data_wait_s = group.maximum(self.data_wait_s)?;
+        Ok(())
     }
 
     /// Learning rate and speed, for people.

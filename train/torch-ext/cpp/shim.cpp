@@ -1,5 +1,4 @@
-// What tch lacks, over the same libtorch. Plain C functions; each one that can fail returns 0, or 1 with *error set to a
-// message that the caller frees with free().
+// What tch lacks, over the same libtorch.
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
@@ -7,21 +6,9 @@
 #include <ATen/Version.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
-#include <cstring>
-#include <exception>
 #include <mutex>
 
-#define TRY(error, ...)                       \
-  try {                                       \
-    __VA_ARGS__;                              \
-    return 0;                                 \
-  } catch (const std::exception& e) {         \
-    *(error) = strdup(e.what());              \
-    return 1;                                 \
-  } catch (...) {                             \
-    *(error) = strdup("an exception of an unknown C++ type"); \
-    return 1;                                 \
-  }
+#include "try.h"
 
 // device: -1 is the CPU, otherwise the CUDA device of that number.
 static at::Generator generator(int device) {

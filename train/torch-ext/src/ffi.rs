@@ -1,7 +1,25 @@
-//! The shim's functions as `cpp/shim.cpp` declares them.
+//! The shim's functions as the files in `cpp/` declare them.
 
 use libc::{c_char, c_int, c_void};
 use torch_sys::C_tensor;
+
+/// `StoreRef` of distributed.h.
+#[repr(C)]
+pub struct Store {
+    _opaque: [u8; 0],
+}
+
+/// `BackendRef` of distributed.h.
+#[repr(C)]
+pub struct Backend {
+    _opaque: [u8; 0],
+}
+
+/// `ReducerRef` of distributed.cpp.
+#[repr(C)]
+pub struct Reducer {
+    _opaque: [u8; 0],
+}
 
 unsafe extern "C" {
     pub fn cloze_symbol_of_libtorch_cpu() -> *const c_void;
@@ -44,4 +62,56 @@ unsafe extern "C" {
         epsilon: f64,
         error: *mut *mut c_char,
     ) -> c_int;
+    pub fn cloze_store_open(
+        host: *const c_char,
+        port: u16,
+        is_server: c_int,
+        prefix: *const c_char,
+        timeout_ms: i64,
+        out: *mut *mut Store,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_store_add(
+        store: *mut Store,
+        key: *const c_char,
+        by: i64,
+        sum: *mut i64,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_store_free(store: *mut Store);
+    pub fn cloze_backend_gloo(
+        store: *mut Store,
+        rank: c_int,
+        world_size: c_int,
+        interface: *const c_char,
+        timeout_ms: i64,
+        out: *mut *mut Backend,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_backend_free(backend: *mut Backend);
+    pub fn cloze_all_reduce(
+        backend: *mut Backend,
+        tensor: *const C_tensor,
+        maximum: c_int,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_broadcast(
+        backend: *mut Backend,
+        tensor: *const C_tensor,
+        root: c_int,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_reducer_new(
+        backend: *mut Backend,
+        leaves: *const *const C_tensor,
+        bucket_of: *const usize,
+        num_leaves: usize,
+        buckets: *const *const C_tensor,
+        num_buckets: usize,
+        out: *mut *mut Reducer,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_reducer_arm(reducer: *mut Reducer, error: *mut *mut c_char) -> c_int;
+    pub fn cloze_reducer_wait(reducer: *mut Reducer, error: *mut *mut c_char) -> c_int;
+    pub fn cloze_reducer_free(reducer: *mut Reducer);
 }

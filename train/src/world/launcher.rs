@@ -1,0 +1,258 @@
+//! What launchers put into the environment: torchrun, Kubernetes PyTorchJob, Slurm, MPI.
+
+use super::{MeetingPoint, World};
+
+type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+type Found = Result<Option<World>, String>;
+
+const DEFAULT_PORT: u16 = 29_500;
+
+/// The world of this process, in this order: `RANK` and `WORLD_SIZE` (torchrun, PyTorchJob, by hand); a Slurm step (srun);
+/// Open MPI, MPICH and its kin. A launcher of one process says nothing: the next one is asked.
+pub(super) fn resolve(env: Environment<'_>) -> Result<World, String> {
+    for launcher in [by_name, slurm, mpi] {
+        if let Some(world) = launcher(env)?.filter(|world| world.world_size > 1) {
+            return Ok(world);
+        }
+    }
+    Ok(World::alone())
+}
+
+/// RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT.
+fn by_name(env: Environment<'_>) -> Found {
+    let (Some(rank), Some(world_size)) = (number(env, "RANK")?, number(env, "WORLD_SIZE")?) else {
+        let half = ["RANK", "WORLD_SIZE"].into_iter().find(|name| env(name).is_some());
+        return match half {
+            // Slurm and MPI jobs sometimes set one of them for their own ends.
+            None => Ok(None),
+            Some(name) => Err(format!("expected RANK and WORLD_SIZE both in the environment, found {name} only")),
+        };
+    };
+    let is_torchrun = env("TORCHELASTIC_RUN_ID").is_some();
+    let local_rank = number(env, "LOCAL_RANK")?;
+    let local_world_size = number(env, "LOCAL_WORLD_SIZE")?;
+    let world = World {
+        rank,
+        world_size,
+        // Without LOCAL_RANK there is one process a machine (PyTorchJob).
+        local_rank: local_rank.unwrap_or(0),
+        local_world_size: local_world_size.unwrap_or(1).max(local_rank.unwrap_or(0) + 1),
+        launcher: if is_torchrun { "torchrun" } else { "environment" },
+        meeting_point: Some(MeetingPoint {
+            host: env("MASTER_ADDR").unwrap_or_else(|| "127.0.0.1".to_owned()),
+            port: port(env)?.unwrap_or(DEFAULT_PORT),
+            is_served: env("TORCHELASTIC_USE_AGENT_STORE").is_some_and(|value| value == "True"),
+            attempt: env("TORCHELASTIC_RESTART_COUNT").unwrap_or_else(|| "0".to_owned()),
+        }),
+    };
+    checked(world, "RANK", "WORLD_SIZE")
+}
+
+/// A step that srun started. A batch script that is not run by srun has SLURM_PROCID too, but is one process.
+fn slurm(env: Environment<'_>) -> Found {
+    if env("SLURM_STEP_ID").is_none() {
+        return Ok(None);
+    }
+    let size = number(env, "SLURM_STEP_NUM_TASKS")?.or(number(env, "SLURM_NTASKS")?);
+    let (Some(rank), Some(world_size)) = (number(env, "SLURM_PROCID")?, size) else { return Ok(None) };
+    let nodes = env("SLURM_STEP_NODELIST").or_else(|| env("SLURM_JOB_NODELIST"));
+    let host = env("MASTER_ADDR").or_else(|| first_host(&nodes?)).ok_or(
+        "expected MASTER_ADDR or SLURM_STEP_NODELIST in the environment of a Slurm step, found neither; \
+         export MASTER_ADDR, the host of rank 0",
+    )?;
+    // A port of the job's own, so that two jobs on one node do not meet.
+    let job = number(env, "SLURM_JOB_ID")?.unwrap_or(0);
+    let step = env("SLURM_STEP_ID").unwrap_or_default();
+    let world = World {
+        rank,
+        world_size,
+        local_rank: number(env, "SLURM_LOCALID")?.unwrap_or(0),
+        local_world_size: env("SLURM_STEP_TASKS_PER_NODE").and_then(|tasks| largest(&tasks)).unwrap_or(1),
+        launcher: "slurm",
+        meeting_point: Some(MeetingPoint {
+            host,
+            port: port(env)?.unwrap_or(20_000 + (job % 20_000) as u16),
+            is_served: false,
+            attempt: format!("{}.{step}", env("SLURM_RESTART_COUNT").unwrap_or_else(|| "0".to_owned())),
+        }),
+    };
+    checked(world, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
+}
+
+/// Open MPI's variables, else those of MPICH, Intel MPI and MVAPICH.
+fn mpi(env: Environment<'_>) -> Found {
+    let families = [
+        ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"],
+        ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"],
+    ];
+    for [rank_name, size_name, local_name, local_size_name] in families {
+        let (Some(rank), Some(world_size)) = (number(env, rank_name)?, number(env, size_name)?) else { continue };
+        let local_world_size = number(env, local_size_name)?.unwrap_or(1);
+        let host = match env("MASTER_ADDR") {
+            Some(host) => host,
+            None if local_world_size == world_size => "127.0.0.1".to_owned(),
+            None if world_size == 1 => return Ok(None),
+            None => {
+                let message = "expected MASTER_ADDR in the environment of MPI processes on several machines, found none; \
+                               export the host of rank 0 (mpirun -x MASTER_ADDR=HOST)";
+                return Err(message.to_owned());
+            }
+        };
+        let world = World {
+            rank,
+            world_size,
+            local_rank: number(env, local_name)?.unwrap_or(0),
+            local_world_size,
+            launcher: "mpi",
+            meeting_point: Some(MeetingPoint {
+                host,
+                port: port(env)?.unwrap_or(DEFAULT_PORT),
+                is_served: false,
+                attempt: env("OMPI_MCA_ess_base_jobid").or_else(|| env("PMIX_NAMESPACE")).unwrap_or_default(),
+            }),
+        };
+        return checked(world, rank_name, size_name);
+    }
+    Ok(None)
+}
+
+fn checked(world: World, rank_name: &str, size_name: &str) -> Found {
+    let World { rank, world_size, .. } = world;
+    match world_size {
+        0 => Err(format!("{size_name}: expected at least 1 process, found 0")),
+        _ if rank >= world_size => Err(format!("{rank_name}: expected a rank below {world_size}, found {rank}")),
+        _ => Ok(Some(world)),
+    }
+}
+
+fn number(env: Environment<'_>, name: &str) -> Result<Option<u32>, String> {
+    let Some(text) = env(name) else { return Ok(None) };
+    text.trim().parse().map(Some).map_err(|_| format!("{name}: expected a number from 0 up, found '{text}'"))
+}
+
+fn port(env: Environment<'_>) -> Result<Option<u16>, String> {
+    let Some(text) = env("MASTER_PORT") else { return Ok(None) };
+    match text.trim().parse() {
+        Ok(port) if port > 0 => Ok(Some(port)),
+        _ => Err(format!("MASTER_PORT: expected a port from 1 to 65535, found '{text}'")),
+    }
+}
+
+/// The first host of a Slurm list such as `node[003-017,020],login1`: `node003`.
+fn first_host(list: &str) -> Option<String> {
+    let end = list.find(['[', ',']).unwrap_or(list.len());
+    let (name, rest) = list.split_at(end);
+    let Some(inside) = rest.strip_prefix('[') else { return (!name.is_empty()).then(|| name.to_owned()) };
+    let digits: String = inside.chars().take_while(char::is_ascii_digit).collect();
+    let after = &inside[inside.find(']')? + 1..];
+    let suffix = after.split([',', '[']).next().unwrap_or_default();
+    (!digits.is_empty()).then(|| format!("{name}{digits}{suffix}"))
+}
+
+/// The largest count of a Slurm list such as `4(x3),2`.
+fn largest(tasks_per_node: &str) -> Option<u32> {
+    tasks_per_node.split(',').filter_map(|part| part.split('(').next()?.parse().ok()).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn world(pairs: &[(&str, &str)]) -> Result<World, String> {
+        let map: HashMap<String, String> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        resolve(&|name| map.get(name).cloned())
+    }
+
+    fn place(world: &World) -> (&str, u16, bool) {
+        let point = world.meeting_point.as_ref().unwrap();
+        (&point.host, point.port, point.is_served)
+    }
+
+    #[test]
+    fn nobody_told_means_alone() {
+        assert_eq!(world(&[]).unwrap(), World::alone());
+        assert_eq!(world(&[("RANK", "0"), ("WORLD_SIZE", "1")]).unwrap(), World::alone());
+    }
+
+    #[test]
+    fn torchrun_serves_the_store_and_counts_its_restarts() {
+        let world = world(&[
+            ("RANK", "3"),
+            ("WORLD_SIZE", "8"),
+            ("LOCAL_RANK", "1"),
+            ("LOCAL_WORLD_SIZE", "2"),
+            ("MASTER_ADDR", "head"),
+            ("MASTER_PORT", "4711"),
+            ("TORCHELASTIC_RUN_ID", "x"),
+            ("TORCHELASTIC_USE_AGENT_STORE", "True"),
+            ("TORCHELASTIC_RESTART_COUNT", "2"),
+        ])
+        .unwrap();
+        assert_eq!((world.rank, world.local_rank, world.world_size, world.local_world_size), (3, 1, 8, 2));
+        assert_eq!((place(&world), world.launcher), (("head", 4711, true), "torchrun"));
+        assert_eq!(world.meeting_point.unwrap().attempt, "2");
+    }
+
+    #[test]
+    fn a_pytorchjob_has_one_process_a_machine() {
+        let world =
+            world(&[("RANK", "1"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "job-master-0"), ("MASTER_PORT", "23456")])
+                .unwrap();
+        assert_eq!((world.local_rank, world.local_world_size), (0, 1));
+        assert_eq!(place(&world), ("job-master-0", 23_456, false));
+    }
+
+    #[test]
+    fn a_slurm_step_meets_at_its_first_node_and_a_batch_script_is_alone() {
+        let step = [
+            ("SLURM_PROCID", "5"),
+            ("SLURM_NTASKS", "8"),
+            ("SLURM_LOCALID", "1"),
+            ("SLURM_JOB_ID", "70123"),
+            ("SLURM_STEP_NODELIST", "gpu[003-004],big1"),
+            ("SLURM_STEP_TASKS_PER_NODE", "4(x2)"),
+        ];
+        assert_eq!(world(&step).unwrap(), World::alone());
+        let world = world(&[&step[..], &[("SLURM_STEP_ID", "0")]].concat()).unwrap();
+        assert_eq!((world.rank, world.local_rank, world.world_size, world.local_world_size), (5, 1, 8, 4));
+        assert_eq!(place(&world), ("gpu003", 30_123, false));
+    }
+
+    #[test]
+    fn lists_of_hosts_are_read() {
+        for (list, host) in
+            [("a", "a"), ("a,b", "a"), ("n[1,7-9]", "n1"), ("n[07-09]-ib,x", "n07-ib"), ("rack1-n[003]", "rack1-n003")]
+        {
+            assert_eq!(first_host(list).as_deref(), Some(host), "{list}");
+        }
+        assert_eq!(first_host("n[1"), None);
+        assert_eq!(first_host(""), None);
+    }
+
+    #[test]
+    fn mpi_on_one_machine_needs_no_address_and_on_several_it_does() {
+        let one = [
+            ("OMPI_COMM_WORLD_RANK", "1"),
+            ("OMPI_COMM_WORLD_SIZE", "2"),
+            ("OMPI_COMM_WORLD_LOCAL_RANK", "1"),
+            ("OMPI_COMM_WORLD_LOCAL_SIZE", "2"),
+        ];
+        assert_eq!(place(&world(&one).unwrap()), ("127.0.0.1", 29_500, false));
+        let several = [("PMI_RANK", "1"), ("PMI_SIZE", "2")];
+        assert!(world(&several).unwrap_err().starts_with("expected MASTER_ADDR in the environment of MPI"));
+        let told = world(&[&several[..], &[("MASTER_ADDR", "h")]].concat()).unwrap();
+        assert_eq!((told.launcher, place(&told)), ("mpi", ("h", 29_500, false)));
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        assert_eq!(
+            world(&[("RANK", "1")]).unwrap_err(),
+            "expected RANK and WORLD_SIZE both in the environment, found RANK only"
+        );
+        assert_eq!(world(&[("RANK", "4"), ("WORLD_SIZE", "4")]).unwrap_err(), "RANK: expected a rank below 4, found 4");
+        let bad_port = [("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_PORT", "0")];
+        assert_eq!(world(&bad_port).unwrap_err(), "MASTER_PORT: expected a port from 1 to 65535, found '0'");
+    }
+}
