@@ -25,15 +25,15 @@ fn main() -> ExitCode {
 const ENVIRONMENT: [(&str, &str); 3] =
     [("GOMP_SPINCOUNT", "30000"), ("MALLOC_MMAP_MAX_", "0"), ("MALLOC_TRIM_THRESHOLD_", "17179869184")];
 
-/// Starts this program again, as the same process, with [`ENVIRONMENT`], unless the user has set any of it.
+/// Starts this program again, as the same process, with what of [`ENVIRONMENT`] the user has not set.
 fn tune_environment() {
-    let is_set = |name| std::env::var_os(name).is_some();
-    if is_set("OMP_WAIT_POLICY") || ENVIRONMENT.iter().any(|(name, _)| is_set(name)) {
+    let missing: Vec<_> = ENVIRONMENT.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()).collect();
+    if missing.is_empty() {
         return;
     }
     let Ok(program) = std::env::current_exe() else { return };
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| program.clone().into_os_string());
     // `exec` returns only when it fails; then the run is merely slower.
-    let _ = Command::new(program).arg0(name).args(arguments).envs(ENVIRONMENT).exec();
+    let _ = Command::new(program).arg0(name).args(arguments).envs(missing).exec();
 }

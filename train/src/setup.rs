@@ -14,7 +14,7 @@ use crate::model::Bert;
 use crate::model::config::BertConfig;
 use crate::optim::Optimizer;
 use crate::progress::say;
-use crate::recipe::{Recipe, RunSection, check_resume};
+use crate::recipe::{Recipe, RunSection, check_resume, settings};
 use crate::run::RunDir;
 use crate::trainer::Saved;
 use crate::world::{Group, World};
@@ -124,8 +124,7 @@ pub fn same<R: Recipe>(group: &Group, recipe: &R, dataset: &Dataset) -> Result<(
     let mut recipe = recipe.clone();
     let run = recipe.run_mut();
     (run.device, run.threads) = (String::new(), None);
-    let recipe = serde_json::to_string(&recipe).map_err(|e| Error::Invalid(e.to_string()))?;
-    group.same("recipe", &recipe)?;
+    group.same("recipe", &settings(&recipe).map(|(key, value)| format!("{key} = {value}\n")).collect::<String>())?;
     group.same("dataset (checksum of its manifest)", &data::identity(dataset).manifest)
 }
 

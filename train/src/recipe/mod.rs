@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::metrics::answers::AnswerConfig;
 
-pub use resume::check_resume;
+pub use resume::{check_resume, settings};
 pub use sections::{
     AdamwSection, FinetuneData, FinetuneRecipe, FinetuneSchedule, LambSection, MaskingMode, ModelSection, PretrainData,
     PretrainRecipe, PretrainSchedule, RunSection,

@@ -29,7 +29,7 @@ const NOT_BIT_FOR_BIT: [&str; 3] = ["run.device", "run.threads", "data.micro_bat
 /// # Errors
 /// A setting that decides the result differs.
 pub fn check_resume<R: Recipe>(path: &Path, stored: &R, now: &R) -> Result<Vec<String>> {
-    let flat = |recipe: &R| flatten(&serde_json::to_value(recipe).expect("a recipe is plain data"));
+    let flat = |recipe: &R| settings(recipe).collect::<BTreeMap<_, _>>();
     let (stored, now) = (flat(stored), flat(now));
     let absent = "nothing".to_owned();
     let keys: BTreeSet<&String> = stored.keys().chain(now.keys()).collect();
@@ -51,12 +51,14 @@ pub fn check_resume<R: Recipe>(path: &Path, stored: &R, now: &R) -> Result<Vec<S
 }
 
 /// `section.key` and value of every setting.
-fn flatten(recipe: &serde_json::Value) -> BTreeMap<String, String> {
+pub fn settings<R: Recipe>(recipe: &R) -> impl Iterator<Item = (String, String)> {
     let section = |name: &String, settings: &serde_json::Value| {
         let settings = settings.as_object().into_iter().flatten();
         settings.map(|(key, value)| (format!("{name}.{key}"), value.to_string())).collect::<Vec<_>>()
     };
-    recipe.as_object().into_iter().flatten().flat_map(|(name, settings)| section(name, settings)).collect()
+    let recipe = serde_json::to_value(recipe).expect("a recipe is plain data");
+    let sections = recipe.as_object().cloned().unwrap_or_default();
+    sections.into_iter().flat_map(move |(name, settings)| section(&name, &settings))
 }
 
 #[cfg(test)]

@@ -110,13 +110,15 @@ impl Group {
         }
     }
 
-    /// Checks that `what` is the same in all processes, of which this one has `mine`.
+    /// Checks that `what` is the same in all processes, of which this one has the lines `mine`.
     ///
     /// # Errors
-    /// It differs from the first process's.
+    /// It differs from the first process's; the message shows the first line that does.
     pub fn same(&self, what: &str, mine: &str) -> Result<()> {
         let theirs = self.text_of_first(mine)?;
+        let differing = || mine.lines().zip(theirs.lines()).find(|(a, b)| a != b).unwrap_or((mine, &theirs));
         let message = || {
+            let (mine, theirs) = differing();
             let rank = self.world.rank;
             format!("{what}: expected the same in all processes, found {mine} in rank {rank} and {theirs} in rank 0")
         };

@@ -8,6 +8,9 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <c10/util/Logging.h>
+
+#include <cstdlib>
 #include <exception>
 #include <mutex>
 
@@ -82,11 +85,21 @@ struct TellReducer : torch::autograd::PostAccumulateGradHook {
   size_t bucket;
 };
 
+// c10d logs a C++ backtrace beside every error that it throws anyway; who wants it sets TORCH_CPP_LOG_LEVEL, as in Python.
+static void quieten_log() {
+  if (std::getenv("TORCH_CPP_LOG_LEVEL")) {
+    c10::initLogging();
+  } else {
+    FLAGS_caffe2_log_level = c10::GLOG_FATAL;
+  }
+}
+
 extern "C" {
 // The store at host:port, which this process serves if `is_server`; keys are its own under `prefix`.
 int cloze_store_open(const char* host, uint16_t port, int is_server, const char* prefix, int64_t timeout_ms, StoreRef** out,
                      char** error) {
   TRY(error, {
+    quieten_log();
     c10d::TCPStoreOptions options;
     options.port = port;
     options.isServer = is_server != 0;
