@@ -80,7 +80,9 @@ if [ "$kind" = cpu ]; then
     "torch==$version" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85 ||
     fail "pip could not install torch==$version (its own message is above); check the network and free disk space (1.3 GB)"
 else
-  .venv/bin/pip install --quiet --disable-pip-version-check "torch==$version" numpy ||
+  # crt and cccl are headers, for the small library over NCCL that the build makes.
+  .venv/bin/pip install --quiet --disable-pip-version-check "torch==$version" numpy \
+    nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85 ||
     fail "pip could not install torch==$version (its own message is above); check the network and free disk space (6 GB)"
 fi
 # find_spec finds the folder without importing torch, which a CPU-only install could not do.

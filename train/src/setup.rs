@@ -48,8 +48,7 @@ pub fn resume(resume: bool, init: Option<&Path>, out: &Path, task: &str, group: 
     }
     // The first process has verified it.
     let step = group.maximum(0.0)? as u64;
-    let found = checkpoint::at_step(out, step).map(|(dir, state)| Some(Resumed { run: None, dir, state }));
-    Ok(found?)
+    checkpoint::at_step(out, step).map(|(dir, state)| Some(Resumed { run: None, dir, state }))
 }
 
 fn newest(init: Option<&Path>, out: &Path, task: &str) -> Result<Resumed> {

@@ -1,7 +1,7 @@
-//! Compiles the C++ shim over libtorch.
+//! Compiles the C++ shim over libtorch, and beside it, where the CUDA packages are, a library that brings in NCCL.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn main() {
     // torch-sys (`links = "tch"`) hands its library folder to crates that depend on it directly.
@@ -24,6 +24,37 @@ fn main() {
     println!("cargo:rustc-link-search=native={}", libtorch.display());
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
+    println!("cargo:rerun-if-changed=cuda");
+    println!("cargo:rustc-env=CLOZE_NCCL={}", build_nccl(&libtorch, &include).unwrap_or_default());
     // For this crate's own tests; binaries elsewhere do the same in their build.rs.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", libtorch.display());
+}
+
+/// Path of the library over NCCL, or `None` where its headers are not installed (a CPU-only install has none).
+fn build_nccl(libtorch: &Path, include: &Path) -> Option<String> {
+    let packages = libtorch.join("../../nvidia").canonicalize().ok()?;
+    let cuda = packages.join("cu13/include");
+    let nccl = packages.join("nccl/include");
+    println!("cargo:rerun-if-changed={}", nccl.join("nccl.h").display());
+    println!("cargo:rerun-if-changed={}", cuda.join("crt").display());
+    if !nccl.join("nccl.h").is_file() || !cuda.join("crt").is_dir() {
+        return None;
+    }
+    let library = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("libcloze_nccl.so");
+    let mut compiler = cc::Build::new().cpp(true).opt_level(1).get_compiler().to_command();
+    compiler.args(["-std=c++17", "-fPIC", "-shared", "-w", "-DUSE_DISTRIBUTED", "-DUSE_C10D_NCCL", "-DUSE_CUDA"]);
+    for folder in [include, &include.join("torch/csrc/api/include"), &cuda, &cuda.join("cccl"), &nccl] {
+        compiler.arg("-I").arg(folder);
+    }
+    compiler.arg("cuda/nccl.cpp").arg("-o").arg(&library).arg("-L").arg(libtorch);
+    // libtorch_cuda brings libnccl with it when it is opened.
+    compiler.args(["-Wl,--no-as-needed", "-ltorch_cuda", "-lc10_cuda", "-ltorch_cpu", "-lc10"]);
+    compiler.arg("-Wl,--allow-shlib-undefined");
+    if !compiler.status().is_ok_and(|status| status.success()) {
+        println!(
+            "cargo:warning=the library over NCCL does not compile; several GPUs will exchange gradients through the host"
+        );
+        return None;
+    }
+    Some(library.to_string_lossy().into_owned())
 }

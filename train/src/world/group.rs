@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use cloze_torch_ext::distributed::{Backend, Meeting, Reduce, Reducer, Store};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::{MeetingPoint, Patience, World};
 use crate::error::{Error, Result};
@@ -30,7 +30,8 @@ struct Links {
     /// Between CPUs; numbers and agreement.
     control: Backend,
     /// Keeps the server of the store alive in the process that runs it.
-    _store: Store,
+    store: Store,
+    patience: Patience,
 }
 
 impl Group {
@@ -55,7 +56,7 @@ impl Group {
         let interface = named.as_deref().or(if is_local { Some("lo") } else { None });
         let control = Backend::gloo(&store, world.rank, world.world_size, interface, patience.operation)
             .map_err(|error| lost(&error))?;
-        Ok(Self { world, links: Some(Links { control, _store: store }) })
+        Ok(Self { world, links: Some(Links { control, store, patience }) })
     }
 
     /// Who this process is.
@@ -136,13 +137,25 @@ impl Group {
         Ok(String::from_utf8_lossy(&Vec::<u8>::try_from(tensor)?).into_owned())
     }
 
+    /// NCCL between GPUs, where all processes have it; without it gradients travel through the hosts.
+    fn nccl(&self, device: Device) -> Result<Option<Backend>> {
+        let (Some(links), Device::Cuda(index)) = (&self.links, device) else { return Ok(None) };
+        let World { rank, world_size, .. } = self.world;
+        let made = Backend::nccl(&links.store, rank, world_size, index, links.patience.operation);
+        if let Err(error) = &made {
+            progress::say_always(&format!("rank {rank}: no NCCL, gradients go through the hosts: {error}"));
+        }
+        let is_missing_somewhere = self.maximum(f64::from(u8::from(made.is_err())))? > 0.0;
+        Ok(made.ok().filter(|_| !is_missing_somewhere))
+    }
+
     /// Gives every process the first one's values of `tensor`.
     ///
     /// # Errors
     /// A process is lost.
     pub fn broadcast(&self, tensor: &Tensor) -> Result<()> {
         let Some(links) = &self.links else { return Ok(()) };
-        let on_cpu = tensor.f_to_device(tch::Device::Cpu)?;
+        let on_cpu = tensor.f_to_device(Device::Cpu)?;
         links.control.broadcast(&on_cpu, 0).map_err(|error| lost(&error))?;
         let mut tensor = tensor.shallow_clone();
         tensor.f_copy_(&on_cpu)?;
@@ -229,7 +242,9 @@ impl DataParallel {
         let slices: std::result::Result<Vec<Tensor>, _> =
             buckets.iter().map(|r| parameters.gradient().f_narrow(0, r.start, r.end - r.start)).collect();
         let leaves: Vec<&Tensor> = parameters.leaves().iter().collect();
-        let reducer = Reducer::new(&links.control, &leaves, &bucket_of, &slices?)?;
+        let nccl = group.nccl(parameters.flat().device())?;
+        let backend = nccl.as_ref().unwrap_or(&links.control);
+        let reducer = Reducer::new(backend, &leaves, &bucket_of, &slices?)?;
         Ok(Self { group, reducer: Some(reducer) })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use libc::c_int;
 use tch::Tensor;
 
-use crate::{Error, Result, ffi};
+use crate::{Error, Result, check, ffi, load};
 
 /// Where and as what a process meets the others.
 #[derive(Clone, Debug)]
@@ -97,6 +97,22 @@ impl Backend {
             milliseconds(timeout),
             &mut backend
         ))?;
+        Ok(Self(backend))
+    }
+
+    /// NCCL, between CUDA devices, of which this process has number `device` of its machine.
+    ///
+    /// # Errors
+    /// The library over NCCL is not there, or does not load.
+    pub fn nccl(store: &Store, rank: u32, world_size: u32, device: usize, timeout: Duration) -> Result<Self> {
+        let make = load::nccl().map_err(Error::Torch)?;
+        let device = c_int::try_from(device).map_err(|_| Error::Device(tch::Device::Cuda(device)))?;
+        let (rank, world_size) = (number(rank)?, number(world_size)?);
+        let (mut backend, mut error) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: `store` is live during the call; the function catches all C++ exceptions and writes `error` only when it
+        // returns non-zero.
+        let code = unsafe { make(store.0, rank, world_size, device, milliseconds(timeout), &mut backend, &mut error) };
+        check(code, error)?;
         Ok(Self(backend))
     }
 

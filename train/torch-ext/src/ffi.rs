@@ -21,6 +21,17 @@ pub struct Reducer {
     _opaque: [u8; 0],
 }
 
+/// `cloze_backend_nccl` of cuda/nccl.cpp, which is looked up at run time.
+pub type MakeNccl = unsafe extern "C" fn(
+    store: *mut Store,
+    rank: c_int,
+    world_size: c_int,
+    device: c_int,
+    timeout_ms: i64,
+    out: *mut *mut Backend,
+    error: *mut *mut c_char,
+) -> c_int;
+
 unsafe extern "C" {
     pub fn cloze_symbol_of_libtorch_cpu() -> *const c_void;
     pub fn cloze_has_cuda(has_cuda: *mut c_int, error: *mut *mut c_char) -> c_int;

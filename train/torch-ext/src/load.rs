@@ -59,7 +59,7 @@ pub fn cuda() -> Cuda {
         let _ = open(nvidia.join(name).as_os_str(), libc::RTLD_LAZY | libc::RTLD_GLOBAL);
     }
     match open(library.as_os_str(), libc::RTLD_NOW | libc::RTLD_GLOBAL) {
-        Ok(()) => Cuda::Loaded,
+        Ok(_) => Cuda::Loaded,
         Err(why) => Cuda::Failed(why),
     }
 }
@@ -78,19 +78,38 @@ pub fn libtorch_dir() -> Option<PathBuf> {
     Path::new(OsStr::from_bytes(name.to_bytes())).parent().map(Path::to_path_buf)
 }
 
+/// Opens the library over NCCL (`libcloze_nccl.so`, beside the program or where it was built) and gives the function in it.
+/// [`cuda`] must have loaded CUDA.
+pub(crate) fn nccl() -> Result<ffi::MakeNccl, String> {
+    const NAME: &str = "libcloze_nccl.so";
+    let beside = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join(NAME)));
+    let built = Some(env!("CLOZE_NCCL")).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let path = [beside, built].into_iter().flatten().find(|path| path.is_file()).ok_or_else(|| {
+        format!("expected {NAME} beside the program, found none; build on a machine where train/setup.sh gpu was run")
+    })?;
+    let handle = open(path.as_os_str(), libc::RTLD_NOW | libc::RTLD_LOCAL)?;
+    // SAFETY: `handle` is an open library; the name is a C string.
+    let symbol = unsafe { libc::dlsym(handle, c"cloze_backend_nccl".as_ptr()) };
+    if symbol.is_null() {
+        return Err(format!("{}: expected cloze_backend_nccl in it, found another library", path.display()));
+    }
+    // SAFETY: cuda/nccl.cpp declares the function with this type; the library is never closed.
+    Ok(unsafe { std::mem::transmute::<*mut libc::c_void, ffi::MakeNccl>(symbol) })
+}
+
 /// Whether `dir` lies in a wheel made with CUDA 13 of its own packages (`nvidia/cu13` beside `torch`).
 fn is_wheel(dir: &Path) -> bool {
     dir.join("../../nvidia/cu13").is_dir()
 }
 
 /// Opens a shared library for the life of the process; the error is the loader's own line.
-fn open(path: &OsStr, flags: libc::c_int) -> Result<(), String> {
+fn open(path: &OsStr, flags: libc::c_int) -> Result<*mut libc::c_void, String> {
     let path = CString::new(path.as_bytes()).map_err(|_| "a path with a NUL byte".to_owned())?;
     // SAFETY: `path` is a C string. The libraries opened here are the driver's and torch's own, whose initialisers are
     // meant to run on load; they are never closed, so nothing they hand out can dangle.
     let handle = unsafe { libc::dlopen(path.as_ptr(), flags) };
     if !handle.is_null() {
-        return Ok(());
+        return Ok(handle);
     }
     // SAFETY: dlerror returns null or a C string valid until this thread's next dl* call.
     let message = unsafe { libc::dlerror() };
