@@ -1,4 +1,4 @@
-//! The shim's functions as `cpp/shim.cpp` declares them.
+//! The shim's functions as the files in `cpp` declare them.
 
 use libc::{c_char, c_int, c_void};
 use torch_sys::C_tensor;
@@ -42,6 +42,73 @@ unsafe extern "C" {
         beta2: f64,
         weight_decay: f64,
         epsilon: f64,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_is_fusable(x: *const C_tensor) -> c_int;
+    pub fn cloze_attention(
+        qkv: *const C_tensor,
+        cu_seqlens: *const C_tensor,
+        num_heads: i64,
+        longest: i64,
+        probability: f64,
+        out: *mut *mut C_tensor,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_linear_gelu(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        by_tanh: c_int,
+        out: *mut *mut C_tensor,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_linear_add_norm(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        residual: *const C_tensor,
+        norm_weight: *const C_tensor,
+        norm_bias: *const C_tensor,
+        epsilon: f64,
+        probability: f64,
+        out: *mut *mut C_tensor,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_embedding_sum(
+        word: *const C_tensor,
+        position: *const C_tensor,
+        segment: *const C_tensor,
+        word_ids: *const C_tensor,
+        position_ids: *const C_tensor,
+        segment_ids: *const C_tensor,
+        out: *mut *mut C_tensor,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_linear_cross_entropy(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        labels: *const C_tensor,
+        loss: *mut *mut C_tensor,
+        correct: *mut *mut C_tensor,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_fused_lamb_(
+        parameter: *mut C_tensor,
+        gradient: *mut C_tensor,
+        first: *mut C_tensor,
+        second: *mut C_tensor,
+        num_parameters: i64,
+        offsets: *const i64,
+        lens: *const i64,
+        decayed_len: i64,
+        number: f64,
+        learning_rate: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        epsilon: f64,
+        scale: f64,
         error: *mut *mut c_char,
     ) -> c_int;
 }
