@@ -133,18 +133,42 @@ fn mean(sum: f64, count: u64) -> f64 {
     if count == 0 { 0.0 } else { sum / count as f64 }
 }
 
+/// The parts of a step, for who times them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The forward pass of a micro-batch, its loss included.
+    Forward,
+    /// The backward pass of a micro-batch.
+    Backward,
+}
+
 /// Leaves the gradient of `batch` in the model's gradient buffer, whatever was in it, and returns the sums.
 ///
 /// # Errors
 /// When the model has another head, the batch does not fit it, or memory runs out.
 pub fn pretrain_step(model: &mut Bert, batch: &GlobalBatch<PretrainBatch>) -> Result<PretrainSums> {
+    pretrain_step_watched(model, batch, &mut |_| ())
+}
+
+/// The same, calling `ended` at the end of each part. On a GPU that is when its work is queued, not when it is done.
+///
+/// # Errors
+/// As [`pretrain_step`].
+pub fn pretrain_step_watched(
+    model: &mut Bert,
+    batch: &GlobalBatch<PretrainBatch>,
+    ended: &mut dyn FnMut(Part),
+) -> Result<PretrainSums> {
     model.parameters_mut().zero_gradient()?;
     let mut sums = Sums::new();
     for micro_batch in &batch.micro_batches {
         let parts = pretrain_losses(model, micro_batch, true)?;
         let masked_lm = divided(&parts.masked_lm_loss, batch.num_masked)?;
         let next_sentence = divided(&parts.next_sentence_loss, batch.num_instances)?;
-        masked_lm.f_add(&next_sentence)?.f_backward()?;
+        let loss = masked_lm.f_add(&next_sentence)?;
+        ended(Part::Forward);
+        loss.f_backward()?;
+        ended(Part::Backward);
         sums.add(&parts.tensors())?;
     }
     Ok(PretrainParts::sums(&sums.read()?, batch.num_masked, batch.num_instances))

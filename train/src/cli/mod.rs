@@ -1,5 +1,6 @@
 //! The command line of `cloze-train`: one module per command.
 
+mod bench;
 mod evaluate;
 mod finetune;
 mod flags;
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 use crate::error::Result;
 use crate::progress::say;
 use crate::summary::Summary;
+use bench::BenchCommand;
 use evaluate::EvaluateCommand;
 use finetune::FinetuneCommand;
 use pretrain::PretrainArgs;
@@ -41,6 +43,9 @@ enum Command {
     /// Predict with a fine-tuned checkpoint; labels are not needed.
     #[command(subcommand)]
     Predict(EvaluateCommand),
+    /// Measure speed on this machine.
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 impl Command {
@@ -49,6 +54,7 @@ impl Command {
             Self::Pretrain(args) => args.run(),
             Self::Finetune(command) => command.run(),
             Self::Evaluate(command) | Self::Predict(command) => command.run(),
+            Self::Bench(command) => command.run(),
         }
     }
 
@@ -57,6 +63,7 @@ impl Command {
             Self::Pretrain(args) => args.json,
             Self::Finetune(command) => command.json(),
             Self::Evaluate(command) | Self::Predict(command) => command.json(),
+            Self::Bench(command) => command.json(),
         }
     }
 }

@@ -2,6 +2,7 @@
 #include "common.h"
 #include <ATen/Context.h>
 #include <ATen/Version.h>
+#include <torch/version.h>
 #include <c10/core/GradMode.h>
 
 // device: -1 is the CPU, otherwise the CUDA device of that number.
@@ -15,6 +16,8 @@ extern "C" {
 const void* cloze_symbol_of_libtorch_cpu() { return reinterpret_cast<const void*>(&at::globalContext); }
 
 int cloze_has_cuda(int* has_cuda, char** error) { TRY(error, *has_cuda = at::globalContext().hasCUDA()) }
+
+const char* cloze_torch_version() { return TORCH_VERSION; }
 
 int cloze_cpu_capability(char** capability, char** error) {
   TRY(error, *capability = strdup(at::get_cpu_capability().c_str()))

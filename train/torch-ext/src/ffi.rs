@@ -5,6 +5,7 @@ use torch_sys::C_tensor;
 
 unsafe extern "C" {
     pub fn cloze_symbol_of_libtorch_cpu() -> *const c_void;
+    pub fn cloze_torch_version() -> *const c_char;
     pub fn cloze_has_cuda(has_cuda: *mut c_int, error: *mut *mut c_char) -> c_int;
     pub fn cloze_cpu_capability(capability: *mut *mut c_char, error: *mut *mut c_char) -> c_int;
     pub fn cloze_set_grad(parameter: *const C_tensor, gradient: *const C_tensor, error: *mut *mut c_char) -> c_int;

@@ -34,6 +34,13 @@ pub fn has_cuda() -> bool {
     call!(cloze_has_cuda(&mut has_cuda)).is_ok() && has_cuda != 0
 }
 
+/// The version of libtorch that this program was compiled against, such as `2.11.0`.
+pub fn torch_version() -> &'static str {
+    // SAFETY: the shim gives a string literal, which lives as long as the program.
+    let version = unsafe { CStr::from_ptr(ffi::cloze_torch_version()) };
+    version.to_str().unwrap_or("unknown")
+}
+
 /// The instruction set that torch's own CPU kernels use, such as `AVX2` or `AVX512`.
 pub fn cpu_capability() -> Result<String> {
     let mut capability: *mut c_char = std::ptr::null_mut();
