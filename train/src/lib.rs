@@ -2,6 +2,7 @@
 //!
 //! Reads shards and checkpoints only; needs no tokenizer to train. Call `cloze_torch_ext::load::cuda` first in `main`.
 
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;

@@ -3,7 +3,7 @@
 //! The loss is a sum over the global batch divided by global counts, so the gradient does not depend on how the batch is cut into
 //! micro-batches (dropout aside): for pre-training, `sum of MLM losses / masked positions + sum of NSP losses / instances`.
 
-// Tensors carry their shape as an upper-case suffix: B batch, S sequence, T tokens without padding.
+// Tensors carry their shape as an upper-case suffix: B sequences, S tokens of the longest, T tokens in all.
 #![allow(non_snake_case)]
 
 use std::ops::AddAssign;
@@ -12,7 +12,7 @@ use cloze_formats::stream::{GlobalBatch, GlueBatch, Labels, PretrainBatch, Seque
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::model::{Bert, cross_entropy_sum};
+use crate::model::{self, Bert, cross_entropy_sum};
 use crate::world::{DataParallel, Group};
 
 /// Sums over instances of pre-training; `+=` joins those of several batches.
@@ -160,22 +160,47 @@ fn mean(sum: f64, count: u64) -> f64 {
     if count == 0 { 0.0 } else { sum / count as f64 }
 }
 
+/// The parts of a step, for who times them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The forward pass of a micro-batch, its loss included.
+    Forward,
+    /// The backward pass of a micro-batch.
+    Backward,
+    /// Waiting, after the last backward pass, for the gradient of all processes.
+    AllReduce,
+}
+
 /// Leaves the gradient of the global batch, of which this process has `batch`, in the model's gradient buffer, whatever was in it;
 /// returns the sums over all processes.
 ///
 /// # Errors
-/// When the model has another head, the batch does not fit it, or memory runs out.
+/// When the model has another head, the batch does not fit it, memory runs out, or another process is lost.
 pub fn pretrain_step(
     model: &mut Bert,
     batch: &GlobalBatch<PretrainBatch>,
     parallel: &DataParallel,
 ) -> Result<PretrainSums> {
-    let read = accumulate(model, &batch.micro_batches, parallel, 4, |model, micro_batch| {
+    pretrain_step_watched(model, batch, parallel, &mut |_| ())
+}
+
+/// The same, calling `ended` at the end of each part. On a GPU that is when its work is queued, not when it is done.
+///
+/// # Errors
+/// As [`pretrain_step`].
+pub fn pretrain_step_watched(
+    model: &mut Bert,
+    batch: &GlobalBatch<PretrainBatch>,
+    parallel: &DataParallel,
+    ended: &mut dyn FnMut(Part),
+) -> Result<PretrainSums> {
+    let losses = |model: &Bert, micro_batch: &PretrainBatch| {
         let parts = pretrain_losses(model, micro_batch, true)?;
         let masked_lm = divided(&parts.masked_lm_loss, batch.num_masked)?;
         let next_sentence = divided(&parts.next_sentence_loss, batch.num_instances)?;
         Ok((masked_lm.f_add(&next_sentence)?, parts.into_tensors()))
-    })?;
+    };
+    let read = accumulate(model, &batch.micro_batches, parallel, losses, 4, ended)?;
     Ok(PretrainParts::sums(&read, batch.num_masked, batch.num_instances))
 }
 
@@ -185,17 +210,20 @@ fn accumulate<B>(
     model: &mut Bert,
     micro_batches: &[B],
     parallel: &DataParallel,
-    num_sums: usize,
     losses: impl Fn(&Bert, &B) -> Result<(Tensor, Vec<Tensor>)>,
+    num_sums: usize,
+    ended: &mut dyn FnMut(Part),
 ) -> Result<Vec<f64>> {
     model.parameters_mut().zero_gradient()?;
     let mut sums = Sums::new();
     for (index, micro_batch) in micro_batches.iter().enumerate() {
         let (loss, scalars) = losses(model, micro_batch)?;
+        ended(Part::Forward);
         if index + 1 == micro_batches.len() {
             parallel.before_last_backward()?;
         }
         loss.f_backward()?;
+        ended(Part::Backward);
         sums.add(&scalars)?;
     }
     // A small global batch may leave a process without any; its gradient is 0.
@@ -203,6 +231,7 @@ fn accumulate<B>(
         parallel.before_last_backward()?;
     }
     parallel.after_last_backward()?;
+    ended(Part::AllReduce);
     parallel.group().sum(&sums.read(num_sums)?)
 }
 
@@ -228,7 +257,7 @@ pub fn classification_step(
     batch: &GlobalBatch<GlueBatch>,
     parallel: &DataParallel,
 ) -> Result<ClassificationSums> {
-    let read = accumulate(model, &batch.micro_batches, parallel, 2, |model, micro_batch| {
+    let losses = |model: &Bert, micro_batch: &GlueBatch| {
         let logits = model.classification_logits(&micro_batch.sequences, true)?;
         let labels = micro_batch.labels.as_ref().ok_or_else(|| {
             Error::Invalid(
@@ -237,7 +266,8 @@ pub fn classification_step(
         })?;
         let (loss, correct) = label_loss(&logits, labels)?;
         Ok((divided(&loss, batch.num_instances)?, vec![loss, correct]))
-    })?;
+    };
+    let read = accumulate(model, &batch.micro_batches, parallel, losses, 2, &mut |_| ())?;
     Ok(classification_sums(&read, batch.num_instances))
 }
 
@@ -272,8 +302,9 @@ pub fn question_answering_step(
     batch: &GlobalBatch<SquadBatch>,
     parallel: &DataParallel,
 ) -> Result<QuestionAnsweringSums> {
-    let read = accumulate(model, &batch.micro_batches, parallel, 3, |model, micro_batch| {
-        let logits_BS2 = model.question_answering_logits(&micro_batch.sequences, true)?;
+    let losses = |model: &Bert, micro_batch: &SquadBatch| {
+        let logits_T2 = model.question_answering_logits(&micro_batch.sequences, true)?;
+        let logits_BS2 = padded_logits(&logits_T2, &micro_batch.sequences)?;
         let side = |index: i64, positions: &[i64]| -> Result<(Tensor, Tensor)> {
             let logits_BS = logits_BS2.f_select(2, index)?;
             cross_entropy_sum(&logits_BS, &index_tensor(positions, &logits_BS, "answer position")?)
@@ -282,7 +313,8 @@ pub fn question_answering_step(
         let (end_loss, end_correct) = side(1, &micro_batch.end_positions)?;
         let loss = start_loss.f_add(&end_loss)?.f_div_scalar(2.0)?;
         Ok((divided(&loss, batch.num_instances)?, vec![loss, start_correct, end_correct]))
-    })?;
+    };
+    let read = accumulate(model, &batch.micro_batches, parallel, losses, 3, &mut |_| ())?;
     Ok(QuestionAnsweringSums {
         loss: read[0],
         start_correct: read[1] as u64,
@@ -297,11 +329,20 @@ pub fn question_answering_step(
 /// When the model has another head, a sequence does not fit it, or memory runs out.
 pub fn question_answering_logits(model: &Bert, sequences: &Sequences) -> Result<(Vec<f32>, Vec<f32>)> {
     let _no_gradient = tch::no_grad_guard();
-    let logits_BS2 = model.question_answering_logits(sequences, false)?;
-    let cells = sequences.padded(model.config().pad_token_id).positions;
-    let cells = Tensor::f_from_slice(&cells)?.f_to_device(logits_BS2.device())?;
-    let logits_T2 = logits_BS2.f_flatten(0, 1)?.f_index_select(0, &cells)?;
+    let logits_T2 = model.question_answering_logits(sequences, false)?;
     Ok((to_vec(&logits_T2.f_select(1, 0)?)?, to_vec(&logits_T2.f_select(1, 1)?)?))
+}
+
+/// The logits `[T, 2]` of each window side by side, `[B, S, 2]`, minus infinity behind its end.
+fn padded_logits(logits_T2: &Tensor, sequences: &Sequences) -> Result<Tensor> {
+    let (num_windows, longest) = (sequences.num_sequences() as i64, sequences.max_len() as i64);
+    let window_of =
+        |b: usize| (b as i64 * longest..).take((sequences.cu_seqlens[b + 1] - sequences.cu_seqlens[b]) as usize);
+    let cells: Vec<i64> = (0..sequences.num_sequences()).flat_map(window_of).collect();
+    let cells_T = Tensor::f_from_slice(&cells)?.f_to_device(logits_T2.device())?;
+    let nothing =
+        Tensor::f_full([num_windows * longest, 2], f64::NEG_INFINITY, (logits_T2.kind(), logits_T2.device()))?;
+    Ok(nothing.f_index_copy(0, &cells_T, logits_T2)?.f_view([num_windows, longest, 2])?)
 }
 
 struct PretrainParts {
@@ -330,11 +371,10 @@ impl PretrainParts {
 }
 
 fn pretrain_losses(model: &Bert, batch: &PretrainBatch, train: bool) -> Result<PretrainParts> {
-    let logits = model.pretraining_logits(&batch.sequences, &batch.masked_lm_positions, train)?;
-    let masked_lm_ids = index_tensor(&batch.masked_lm_ids, &logits.masked_lm, "masked token id")?;
-    let next_sentence_labels = index_tensor(&batch.next_sentence_labels, &logits.next_sentence, "next-sentence label")?;
-    let (masked_lm_loss, masked_lm_correct) = cross_entropy_sum(&logits.masked_lm, &masked_lm_ids)?;
-    let (next_sentence_loss, next_sentence_correct) = cross_entropy_sum(&logits.next_sentence, &next_sentence_labels)?;
+    let (masked_lm_loss, masked_lm_correct, logits_B2) =
+        model.pretraining_loss(&batch.sequences, &batch.masked_lm_positions, &batch.masked_lm_ids, train)?;
+    let labels_B = index_tensor(&batch.next_sentence_labels, &logits_B2, "next-sentence label")?;
+    let (next_sentence_loss, next_sentence_correct) = cross_entropy_sum(&logits_B2, &labels_B)?;
     Ok(PretrainParts { masked_lm_loss, masked_lm_correct, next_sentence_loss, next_sentence_correct })
 }
 
@@ -382,14 +422,7 @@ fn divided(loss: &Tensor, count: u64) -> Result<Tensor> {
 /// `classes` as a tensor beside `logits` `[R, C]`, one class per row.
 fn index_tensor(classes: &[i64], logits: &Tensor, what: &str) -> Result<Tensor> {
     let (rows, num_classes) = logits.size2()?;
-    if classes.len() as i64 != rows {
-        return Err(Error::Invalid(format!("{what}: expected {rows} in the micro-batch, found {}", classes.len())));
-    }
-    // On a GPU a class out of range would end the process.
-    if let Some(class) = classes.iter().find(|&&class| !(0..num_classes).contains(&class)) {
-        return Err(Error::Invalid(format!("{what}: expected at least 0 and less than {num_classes}, found {class}")));
-    }
-    Ok(Tensor::f_from_slice(classes)?.f_to_device(logits.device())?)
+    Ok(model::index_tensor(classes, [rows, num_classes], what)?.f_to_device(logits.device())?)
 }
 
 fn to_vec(values: &Tensor) -> Result<Vec<f32>> {

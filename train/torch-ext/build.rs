@@ -13,13 +13,14 @@ fn main() {
         .pic(true)
         .warnings(false) // libtorch's headers are not ours to mend
         .flag("-std=c++17")
+        .flag_if_supported("-Wno-psabi") // kernels pass wide vectors to what is inlined
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .define("USE_DISTRIBUTED", None)
         .define("USE_C10D_GLOO", None)
         .include("cpp/gloo_names")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .files(["cpp/shim.cpp", "cpp/distributed.cpp"])
+        .files(["cpp/shim.cpp", "cpp/attention.cpp", "cpp/distributed.cpp", "cpp/fused.cpp", "cpp/lamb.cpp"])
         .compile("cloze_torch_shim");
     println!("cargo:rustc-link-search=native={}", libtorch.display());
     println!("cargo:rustc-link-lib=torch_cpu");

@@ -1,4 +1,4 @@
-//! Packed sequences and their padded view.
+//! Packed sequences.
 
 use crate::row::Tokens;
 
@@ -15,23 +15,6 @@ pub struct Sequences {
     pub position_ids: Vec<i64>,
     /// `[B]`: the row of the dataset that each sequence is.
     pub rows: Vec<u64>,
-}
-
-/// The same sequences in a `[B, S]` grid, S the longest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Padded {
-    /// B
-    pub batch: usize,
-    /// S
-    pub seq: usize,
-    /// `[B * S]`, padding filled with the id given.
-    pub input_ids: Vec<i64>,
-    /// `[B * S]`, 0 on padding.
-    pub segment_ids: Vec<i64>,
-    /// `[B * S]`, true on tokens.
-    pub attention_mask: Vec<bool>,
-    /// `[T]`: where in the grid each packed token lies.
-    pub positions: Vec<i64>,
 }
 
 impl Sequences {
@@ -64,28 +47,6 @@ impl Sequences {
         self.cu_seqlens.push(self.input_ids.len() as i32);
         self.rows.push(row);
     }
-
-    /// The padded view.
-    pub fn padded(&self, pad_id: i64) -> Padded {
-        let (batch, seq) = (self.num_sequences(), self.max_len());
-        let mut padded = Padded {
-            batch,
-            seq,
-            input_ids: vec![pad_id; batch * seq],
-            segment_ids: vec![0; batch * seq],
-            attention_mask: vec![false; batch * seq],
-            positions: Vec::with_capacity(self.num_tokens()),
-        };
-        for (b, bounds) in self.cu_seqlens.windows(2).enumerate() {
-            let (start, end) = (bounds[0] as usize, bounds[1] as usize);
-            let grid = b * seq..b * seq + (end - start);
-            padded.input_ids[grid.clone()].copy_from_slice(&self.input_ids[start..end]);
-            padded.segment_ids[grid.clone()].copy_from_slice(&self.segment_ids[start..end]);
-            padded.attention_mask[grid.clone()].fill(true);
-            padded.positions.extend(grid.map(|i| i as i64));
-        }
-        padded
-    }
 }
 
 #[cfg(test)]
@@ -93,15 +54,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn padded_view_holds_the_same_tokens() {
+    fn sequences_are_laid_end_to_end() {
         let mut s = Sequences::default();
         s.push(7, Tokens::U16(&[1, 2, 3]), 2);
         s.push(9, Tokens::U32(&[4]), 1);
         assert_eq!((s.num_sequences(), s.num_tokens(), s.max_len()), (2, 4, 3));
         assert_eq!((&s.segment_ids[..], &s.position_ids[..]), (&[0, 0, 1, 0][..], &[0, 1, 2, 0][..]));
-        let p = s.padded(-5);
-        assert_eq!(p.input_ids, [1, 2, 3, 4, -5, -5]);
-        assert_eq!(p.attention_mask, [true, true, true, true, false, false]);
-        assert_eq!(p.positions, [0, 1, 2, 3]);
+        assert_eq!((&s.input_ids[..], &s.cu_seqlens[..]), (&[1, 2, 3, 4][..], &[0, 3, 4][..]));
     }
 }

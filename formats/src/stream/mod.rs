@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use batch::{Padded, Sequences};
+pub use batch::Sequences;
 pub use finetune::{GlueBatch, GlueGather, Labels, SquadBatch, SquadGather};
 pub use loader::Loader;
 pub use order::Order;

@@ -1,5 +1,6 @@
 //! The command line of `cloze-train`: one module per command.
 
+mod bench;
 mod evaluate;
 mod finetune;
 mod flags;
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::progress::{say, say_always};
 use crate::summary::Summary;
 use crate::world::spawn;
+use bench::BenchCommand;
 use evaluate::EvaluateCommand;
 use finetune::FinetuneCommand;
 use pretrain::PretrainArgs;
@@ -42,6 +44,9 @@ enum Command {
     /// Predict with a fine-tuned checkpoint; labels are not needed.
     #[command(subcommand)]
     Predict(EvaluateCommand),
+    /// Measure speed on this machine.
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 impl Command {
@@ -50,6 +55,7 @@ impl Command {
             Self::Pretrain(args) => args.run(),
             Self::Finetune(command) => command.run(),
             Self::Evaluate(command) | Self::Predict(command) => command.run(),
+            Self::Bench(command) => command.run(),
         }
     }
 
@@ -58,7 +64,7 @@ impl Command {
         match self {
             Self::Pretrain(args) => args.world.to_spawn(),
             Self::Finetune(command) => command.world().to_spawn(),
-            Self::Evaluate(_) | Self::Predict(_) => None,
+            Self::Evaluate(_) | Self::Predict(_) | Self::Bench(_) => None,
         }
     }
 
@@ -67,6 +73,7 @@ impl Command {
             Self::Pretrain(args) => args.json,
             Self::Finetune(command) => command.json(),
             Self::Evaluate(command) | Self::Predict(command) => command.json(),
+            Self::Bench(command) => command.json(),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Words, positions and segments to hidden states.
 //!
-//! Shapes: B batch, S sequence, H hidden, V vocabulary.
+//! Shapes: T tokens, H hidden, V vocabulary.
 
+use cloze_torch_ext::fused::{embedding_sum, is_fusable};
 use tch::Tensor;
 
-use super::Grid;
+use super::Packed;
 use super::config::BertConfig;
 use super::layers::{Declare, LayerNorm, Pass};
 use crate::error::Result;
@@ -38,15 +39,16 @@ impl Embeddings {
         self.word
     }
 
-    /// Gives `[B * S, H]`.
-    pub fn forward(&self, pass: Pass<'_>, grid: &Grid) -> Result<Tensor> {
-        let leaf = |id| pass.parameters.leaf(id);
-        let look_up = |table, ids: &Tensor| Tensor::f_embedding(leaf(table), ids, -1, false, false);
-        let word_BSH = look_up(self.word, &grid.input_ids_BS)?;
-        let segment_BSH = look_up(self.segment, &grid.segment_ids_BS)?;
-        let position_SH = leaf(self.position).f_narrow(0, 0, grid.seq_len)?;
-        let x_BSH = word_BSH.f_add(&segment_BSH)?.f_add(&position_SH)?;
-        let x_BSH = self.norm.forward(pass, &x_BSH)?;
-        pass.dropout(x_BSH.f_flatten(0, 1)?, self.dropout)
+    /// Gives `[T, H]`.
+    pub fn forward(&self, pass: Pass<'_>, packed: &Packed) -> Result<Tensor> {
+        let tables = [self.word, self.position, self.segment].map(|id| pass.parameters.leaf(id));
+        let ids = [&packed.input_ids_T, &packed.position_ids_T, &packed.segment_ids_T];
+        let x_TH = if is_fusable(tables[0]) {
+            embedding_sum(tables, ids)?
+        } else {
+            let look_up = |index: usize| Tensor::f_embedding(tables[index], ids[index], -1, false, false);
+            look_up(0)?.f_add(&look_up(1)?)?.f_add(&look_up(2)?)?
+        };
+        pass.dropout(self.norm.forward(pass, &x_TH)?, self.dropout)
     }
 }

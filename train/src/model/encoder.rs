@@ -1,10 +1,11 @@
 //! The stack of post-LN transformer layers.
 //!
-//! Shapes: B batch, S sequence, G = B * S cells of the padded grid, H hidden, N heads, D head width, F feed-forward width.
+//! Shapes: T tokens, H hidden, F feed-forward width. Only attention knows where a sequence ends.
 
-use tch::{Device, Tensor};
+use cloze_torch_ext::fused;
+use tch::Tensor;
 
-use super::Grid;
+use super::Packed;
 use super::config::{Activation, BertConfig};
 use super::layers::{Declare, LayerNorm, Linear, Pass};
 use crate::error::Result;
@@ -20,9 +21,9 @@ impl Encoder {
         Self { layers: (0..config.num_hidden_layers).map(|index| Layer::declare(declare, config, index)).collect() }
     }
 
-    /// `x`: `[G, H]` from the embeddings; gives the last layer's `[G, H]`.
-    pub fn forward(&self, pass: Pass<'_>, x: Tensor, grid: &Grid) -> Result<Tensor> {
-        self.layers.iter().try_fold(x, |x, layer| layer.forward(pass, &x, grid))
+    /// `x`: `[T, H]` from the embeddings; gives the last layer's `[T, H]`.
+    pub fn forward(&self, pass: Pass<'_>, x: Tensor, packed: &Packed) -> Result<Tensor> {
+        self.layers.iter().try_fold(x, |x, layer| layer.forward(pass, &x, packed))
     }
 }
 
@@ -53,12 +54,11 @@ impl Layer {
         }
     }
 
-    fn forward(&self, pass: Pass<'_>, x_GH: &Tensor, grid: &Grid) -> Result<Tensor> {
-        let attended_GH = pass.dropout(self.attention.forward(pass, x_GH, grid)?, self.dropout)?;
-        let x_GH = self.attention_norm.forward(pass, &x_GH.f_add(&attended_GH)?)?;
-        let inner_GF = self.intermediate.forward(pass, &x_GH)?.f_gelu(self.activation.approximate())?;
-        let fed_GH = pass.dropout(self.output.forward(pass, &inner_GF)?, self.dropout)?;
-        self.output_norm.forward(pass, &x_GH.f_add(&fed_GH)?)
+    fn forward(&self, pass: Pass<'_>, x_TH: &Tensor, packed: &Packed) -> Result<Tensor> {
+        let attended_TH = self.attention.forward(pass, x_TH, packed)?;
+        let x_TH = self.attention_norm.forward_after(pass, &self.attention.output, &attended_TH, x_TH, self.dropout)?;
+        let inner_TF = self.intermediate.forward_gelu(pass, &x_TH, self.activation)?;
+        self.output_norm.forward_after(pass, &self.output, &inner_TF, &x_TH, self.dropout)
     }
 }
 
@@ -66,9 +66,9 @@ impl Layer {
 #[derive(Debug)]
 struct Attention {
     query_key_value: Linear,
+    /// Applied by the layer, together with what follows.
     output: Linear,
     num_heads: i64,
-    head_width: i64,
     dropout: f64,
 }
 
@@ -80,36 +80,14 @@ impl Attention {
             query_key_value: declare.stacked_linear(&names, width, width),
             output: declare.linear(&format!("{prefix}.attention.output.dense"), width, width),
             num_heads: config.num_attention_heads,
-            head_width: config.head_width(),
             dropout: config.attention_probs_dropout_prob,
         }
     }
 
-    fn forward(&self, pass: Pass<'_>, x_GH: &Tensor, grid: &Grid) -> Result<Tensor> {
-        let (batch, seq_len) = (grid.batch_len, grid.seq_len);
-        let qkv = self.query_key_value.forward(pass, x_GH)?;
-        let qkv_3BNSD = qkv.f_view([batch, seq_len, 3, self.num_heads, self.head_width])?.f_permute([2, 0, 3, 1, 4])?;
-        let part = |index| qkv_3BNSD.f_select(0, index);
-        let out_BNSD = self.attend(pass, [part(0)?, part(1)?, part(2)?], grid)?;
-        let out_GH = out_BNSD.f_transpose(1, 2)?.f_reshape([batch * seq_len, self.num_heads * self.head_width])?;
-        self.output.forward(pass, &out_GH)
-    }
-
-    /// `softmax(q k^T / sqrt(D)) v`, each `[B, N, S, D]`, with dropout on the probabilities.
-    ///
-    /// torch's fused kernel for CPUs knows no dropout and falls back to a slow form, so with dropout it is written out here.
-    fn attend(&self, pass: Pass<'_>, [q, k, v]: [Tensor; 3], grid: &Grid) -> Result<Tensor> {
-        let dropout = if pass.train { self.dropout } else { 0.0 };
-        if dropout == 0.0 || q.device() != Device::Cpu {
-            let mask = grid.mask_B11S.as_ref();
-            return Ok(Tensor::f_scaled_dot_product_attention(&q, &k, &v, mask, dropout, false, None, false)?);
-        }
-        let scaled_BNSD = q.f_mul_scalar((self.head_width as f64).powf(-0.5))?;
-        let mut scores_BNSS = scaled_BNSD.f_matmul(&k.f_transpose(2, 3)?)?;
-        if let Some(mask_B11S) = &grid.mask_B11S {
-            scores_BNSS = scores_BNSS.f_masked_fill_(&mask_B11S.f_logical_not()?, f64::NEG_INFINITY)?;
-        }
-        let probabilities_BNSS = scores_BNSS.f_softmax(-1, None)?;
-        Ok(pass.dropout(probabilities_BNSS, dropout)?.f_matmul(&v)?)
+    /// `[T, H]` to `[T, H]`, before the output's dense map.
+    fn forward(&self, pass: Pass<'_>, x_TH: &Tensor, packed: &Packed) -> Result<Tensor> {
+        let qkv = self.query_key_value.forward(pass, x_TH)?;
+        let dropout = pass.dropout_probability(self.dropout);
+        Ok(fused::attention(&qkv, &packed.cu_seqlens, self.num_heads, packed.max_len, dropout)?)
     }
 }

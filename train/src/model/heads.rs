@@ -1,12 +1,13 @@
 //! What sits on the encoder: the pooler and the heads of the three uses.
 //!
-//! Shapes: B batch, S sequence, G = B * S, H hidden, M masked positions, V vocabulary, C labels.
+//! Shapes: B sequences, T tokens, H hidden, M masked positions, V vocabulary, C labels.
 
+use cloze_torch_ext::fused::{self, Affine};
 use tch::Tensor;
 
-use super::Grid;
 use super::config::{Activation, BertConfig};
 use super::layers::{Declare, LayerNorm, Linear, Pass};
+use super::{Packed, cross_entropy_sum};
 use crate::error::Result;
 use crate::parameters::LeafId;
 
@@ -76,15 +77,30 @@ impl MaskedLm {
 
     /// `hidden`: `[M, H]`, the masked positions only; gives logits `[M, V]`.
     pub fn forward(&self, pass: Pass<'_>, hidden_MH: &Tensor) -> Result<Tensor> {
-        let x_MH = self.transform.forward(pass, hidden_MH)?.f_gelu(self.activation.approximate())?;
-        let x_MH = self.norm.forward(pass, &x_MH)?;
-        Ok(x_MH.f_linear(pass.parameters.leaf(self.word), Some(pass.parameters.leaf(self.bias)))?)
+        let Affine { weight, bias } = self.decoder(pass);
+        Ok(self.transformed(pass, hidden_MH)?.f_linear(weight, Some(bias))?)
+    }
+
+    /// Sum of the cross entropies of those logits against `labels` `[M]`, and how many are predicted right.
+    pub fn loss(&self, pass: Pass<'_>, hidden_MH: &Tensor, labels_M: &Tensor) -> Result<(Tensor, Tensor)> {
+        if labels_M.numel() > 0 && fused::is_fusable(hidden_MH) {
+            let x_MH = self.transformed(pass, hidden_MH)?;
+            return Ok(fused::linear_cross_entropy(&x_MH, self.decoder(pass), labels_M)?);
+        }
+        cross_entropy_sum(&self.forward(pass, hidden_MH)?, labels_M)
+    }
+
+    fn transformed(&self, pass: Pass<'_>, hidden_MH: &Tensor) -> Result<Tensor> {
+        self.norm.forward(pass, &self.transform.forward_gelu(pass, hidden_MH, self.activation)?)
+    }
+
+    fn decoder<'a>(&self, pass: Pass<'a>) -> Affine<'a> {
+        Affine { weight: pass.parameters.leaf(self.word), bias: pass.parameters.leaf(self.bias) }
     }
 }
 
-/// `tanh` of a dense map of each sequence's first token: `[G, H]` to `[B, H]`.
-pub(super) fn pool(pass: Pass<'_>, pooler: &Linear, hidden_GH: &Tensor, grid: &Grid) -> Result<Tensor> {
-    let width = hidden_GH.size()[1];
-    let first_BH = hidden_GH.f_view([grid.batch_len, grid.seq_len, width])?.f_select(1, 0)?;
+/// `tanh` of a dense map of each sequence's first token: `[T, H]` to `[B, H]`.
+pub(super) fn pool(pass: Pass<'_>, pooler: &Linear, hidden_TH: &Tensor, packed: &Packed) -> Result<Tensor> {
+    let first_BH = hidden_TH.f_index_select(0, &packed.first_B)?;
     Ok(pooler.forward(pass, &first_BH)?.f_tanh()?)
 }

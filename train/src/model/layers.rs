@@ -1,8 +1,9 @@
 //! The pieces that every block is made of.
 
-use cloze_torch_ext::cpu_dropout;
-use tch::{Device, Tensor};
+use cloze_torch_ext::fused::{self, Affine};
+use tch::Tensor;
 
+use super::config::Activation;
 use crate::error::Result;
 use crate::parameters::{Init, LeafId, Parameters, ParametersBuilder};
 
@@ -15,12 +16,22 @@ pub(super) struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// `probability` in training, otherwise 0.
+    pub fn dropout_probability(self, probability: f64) -> f64 {
+        if self.train { probability } else { 0.0 }
+    }
+
     /// Zeroes a share `probability` of `x` and scales the rest by `1 / (1 - probability)`, in training only.
     pub fn dropout(self, x: Tensor, probability: f64) -> Result<Tensor> {
-        if !self.train || probability == 0.0 {
+        let probability = self.dropout_probability(probability);
+        if probability == 0.0 {
             return Ok(x);
         }
-        if x.device() == Device::Cpu { Ok(cpu_dropout(&x, probability)?) } else { Ok(x.f_dropout(probability, true)?) }
+        if fused::is_fusable(&x) {
+            Ok(fused::cpu_dropout(&x, probability)?)
+        } else {
+            Ok(x.f_dropout(probability, true)?)
+        }
     }
 }
 
@@ -68,7 +79,21 @@ pub(super) struct Linear {
 impl Linear {
     /// `x`: `[.., from]`; gives `[.., to]`.
     pub fn forward(&self, pass: Pass<'_>, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_linear(pass.parameters.leaf(self.weight), Some(pass.parameters.leaf(self.bias)))?)
+        let Affine { weight, bias } = self.affine(pass);
+        Ok(x.f_linear(weight, Some(bias))?)
+    }
+
+    /// The same with GELU after it. `x`: `[T, from]`.
+    pub fn forward_gelu(&self, pass: Pass<'_>, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        if fused::is_fusable(x) {
+            let Affine { weight, bias } = self.affine(pass);
+            return Ok(fused::linear_gelu(x, weight, bias, activation.approximate() == "tanh")?);
+        }
+        Ok(self.forward(pass, x)?.f_gelu(activation.approximate())?)
+    }
+
+    fn affine<'a>(&self, pass: Pass<'a>) -> Affine<'a> {
+        Affine { weight: pass.parameters.leaf(self.weight), bias: pass.parameters.leaf(self.bias) }
     }
 }
 
@@ -84,7 +109,28 @@ pub(super) struct LayerNorm {
 impl LayerNorm {
     /// `x`: `[.., width]`; gives the same shape.
     pub fn forward(&self, pass: Pass<'_>, x: &Tensor) -> Result<Tensor> {
-        let (weight, bias) = (pass.parameters.leaf(self.weight), pass.parameters.leaf(self.bias));
+        let Affine { weight, bias } = self.affine(pass);
         Ok(x.f_layer_norm([self.width], Some(weight), Some(bias), self.epsilon, true)?)
+    }
+
+    /// `LayerNorm(residual + dropout(dense(x)))`, the end of both blocks of a layer. `x`: `[T, from]`, `residual`: `[T, width]`.
+    pub fn forward_after(
+        &self,
+        pass: Pass<'_>,
+        dense: &Linear,
+        x: &Tensor,
+        residual: &Tensor,
+        dropout: f64,
+    ) -> Result<Tensor> {
+        if self.width % fused::NORM_LANES == 0 && fused::is_fusable(x) && fused::is_fusable(residual) {
+            let (probability, norm) = (pass.dropout_probability(dropout), self.affine(pass));
+            return Ok(fused::linear_add_norm(x, dense.affine(pass), residual, norm, self.epsilon, probability)?);
+        }
+        let y = pass.dropout(dense.forward(pass, x)?, dropout)?;
+        self.forward(pass, &residual.f_add(&y)?)
+    }
+
+    fn affine<'a>(&self, pass: Pass<'a>) -> Affine<'a> {
+        Affine { weight: pass.parameters.leaf(self.weight), bias: pass.parameters.leaf(self.bias) }
     }
 }

@@ -1,7 +1,8 @@
 //! BERT: post-LN encoder, three heads, parameters in one flat buffer under Hugging Face's names.
 //!
-//! Shapes: B batch, S sequence (padded), G = B * S cells of that grid, T tokens without padding, H hidden, M masked positions,
-//! V vocabulary, C labels.
+//! It computes on packed micro-batches: every token is a row, and there is no padding anywhere.
+//!
+//! Shapes: B sequences, T tokens, H hidden, M masked positions, V vocabulary, C labels.
 
 // Tensors carry their shape as an upper-case suffix.
 #![allow(non_snake_case)]
@@ -36,54 +37,31 @@ pub struct Bert {
     head_layers: HeadLayers,
 }
 
-/// Sequences as the padded grid that the encoder computes on.
+/// A packed micro-batch on the model's device.
 #[derive(Debug)]
-pub struct Grid {
-    batch_len: i64,
-    seq_len: i64,
-    input_ids_BS: Tensor,
-    segment_ids_BS: Tensor,
-    /// True where a token may be attended to; `None` when there is no padding.
-    mask_B11S: Option<Tensor>,
-    /// Cell of each packed token, ascending.
-    cells: Vec<i64>,
-    device: Device,
+struct Packed {
+    input_ids_T: Tensor,
+    position_ids_T: Tensor,
+    segment_ids_T: Tensor,
+    /// `[B + 1]` i32: sequence `b` is `cu_seqlens[b] .. cu_seqlens[b + 1]`.
+    cu_seqlens: Tensor,
+    /// The first token of each sequence, `[CLS]`.
+    first_B: Tensor,
+    max_len: i64,
 }
 
-impl Grid {
-    /// Pads `sequences` to the longest of them, on `device`.
-    pub fn new(sequences: &Sequences, pad_token_id: i64, device: Device) -> Result<Self> {
-        let padded = sequences.padded(pad_token_id);
-        let (batch_len, seq_len) = (padded.batch as i64, padded.seq as i64);
-        let shape = [batch_len, seq_len];
-        let to_device = |t: Tensor| t.f_view(shape)?.f_to_device(device);
-        let mask_B11S = if padded.attention_mask.iter().all(|&real| real) {
-            None
-        } else {
-            Some(to_device(Tensor::f_from_slice(&padded.attention_mask)?)?.f_view([batch_len, 1, 1, seq_len])?)
-        };
+impl Packed {
+    fn new(sequences: &Sequences, device: Device) -> Result<Self> {
+        let ids = |ids: &[i64]| Tensor::f_from_slice(ids)?.f_to_device(device);
+        let starts: Vec<i64> = sequences.cu_seqlens[..sequences.num_sequences()].iter().map(|&at| at.into()).collect();
         Ok(Self {
-            batch_len,
-            seq_len,
-            input_ids_BS: to_device(Tensor::f_from_slice(&padded.input_ids)?)?,
-            segment_ids_BS: to_device(Tensor::f_from_slice(&padded.segment_ids)?)?,
-            mask_B11S,
-            cells: padded.positions,
-            device,
+            input_ids_T: ids(&sequences.input_ids)?,
+            position_ids_T: ids(&sequences.position_ids)?,
+            segment_ids_T: ids(&sequences.segment_ids)?,
+            cu_seqlens: Tensor::f_from_slice(&sequences.cu_seqlens)?.f_to_device(device)?,
+            first_B: ids(&starts)?,
+            max_len: sequences.max_len() as i64,
         })
-    }
-
-    /// Cells of the tokens at `positions` in the packed order.
-    fn cells_of(&self, positions: &[i64]) -> Result<Tensor> {
-        let cells: Option<Vec<i64>> =
-            positions.iter().map(|&p| self.cells.get(usize::try_from(p).ok()?).copied()).collect();
-        let cells = cells.ok_or_else(|| {
-            Error::Invalid(format!(
-                "masked positions: expected indices below {}, the tokens of the micro-batch",
-                self.cells.len()
-            ))
-        })?;
-        Ok(Tensor::f_from_slice(&cells)?.f_to_device(self.device)?)
     }
 }
 
@@ -161,12 +139,47 @@ impl Bert {
         let HeadLayers::PreTraining { pooler, masked_lm, next_sentence } = &self.head_layers else {
             return Err(self.wrong_head("pre-training"));
         };
-        let (pass, grid, hidden_GH) = self.encode(sequences, train)?;
-        let masked_MH = hidden_GH.f_index_select(0, &grid.cells_of(masked_positions)?)?;
+        let (pass, packed, hidden_TH) = self.encode(sequences, train)?;
+        let masked_MH = self.masked(&hidden_TH, masked_positions)?;
         Ok(PreTrainingLogits {
             masked_lm: masked_lm.forward(pass, &masked_MH)?,
-            next_sentence: next_sentence.forward(pass, &pool(pass, pooler, &hidden_GH, &grid)?)?,
+            next_sentence: next_sentence.forward(pass, &pool(pass, pooler, &hidden_TH, &packed)?)?,
         })
+    }
+
+    /// Sum of the masked-LM cross entropies at `masked_positions` against `masked_ids`, both `[M]`, how many are predicted right, and
+    /// the next-sentence logits `[B, 2]`. As from [`Self::pretraining_logits`], but where it can without a second `[M, V]`.
+    ///
+    /// # Errors
+    /// When the model has another head, or a sequence or id does not fit it.
+    pub fn pretraining_loss(
+        &self,
+        sequences: &Sequences,
+        masked_positions: &[i64],
+        masked_ids: &[i64],
+        train: bool,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        let HeadLayers::PreTraining { pooler, masked_lm, next_sentence } = &self.head_layers else {
+            return Err(self.wrong_head("pre-training"));
+        };
+        let labels_M =
+            index_tensor(masked_ids, [masked_positions.len() as i64, self.config.vocab_size], "masked token id")?;
+        let (pass, packed, hidden_TH) = self.encode(sequences, train)?;
+        let masked_MH = self.masked(&hidden_TH, masked_positions)?;
+        let (loss, correct) = masked_lm.loss(pass, &masked_MH, &labels_M.f_to_device(self.device())?)?;
+        let next_sentence = next_sentence.forward(pass, &pool(pass, pooler, &hidden_TH, &packed)?)?;
+        Ok((loss, correct, next_sentence))
+    }
+
+    /// Rows `positions` of `hidden_TH`.
+    fn masked(&self, hidden_TH: &Tensor, positions: &[i64]) -> Result<Tensor> {
+        let num_tokens = hidden_TH.size()[0];
+        if positions.iter().any(|position| !(0..num_tokens).contains(position)) {
+            return Err(Error::Invalid(format!(
+                "masked positions: expected indices below {num_tokens}, the tokens of the micro-batch"
+            )));
+        }
+        Ok(hidden_TH.f_index_select(0, &Tensor::f_from_slice(positions)?.f_to_device(self.device())?)?)
     }
 
     /// Logits `[B, C]` of the labels.
@@ -177,12 +190,12 @@ impl Bert {
         let HeadLayers::SequenceClassification { pooler, classifier, dropout } = &self.head_layers else {
             return Err(self.wrong_head("sequence classification"));
         };
-        let (pass, grid, hidden_GH) = self.encode(sequences, train)?;
-        let pooled_BH = pass.dropout(pool(pass, pooler, &hidden_GH, &grid)?, *dropout)?;
+        let (pass, packed, hidden_TH) = self.encode(sequences, train)?;
+        let pooled_BH = pass.dropout(pool(pass, pooler, &hidden_TH, &packed)?, *dropout)?;
         classifier.forward(pass, &pooled_BH)
     }
 
-    /// Logits `[B, S, 2]` of answer start and end; minus infinity at padding, so that it takes no part in a softmax over S.
+    /// Logits `[T, 2]` of answer start and end.
     ///
     /// # Errors
     /// When the model has another head, or a sequence does not fit it.
@@ -190,24 +203,21 @@ impl Bert {
         let HeadLayers::QuestionAnswering { outputs } = &self.head_layers else {
             return Err(self.wrong_head("question answering"));
         };
-        let (pass, grid, hidden_GH) = self.encode(sequences, train)?;
-        let logits_BS2 = outputs.forward(pass, &hidden_GH)?.f_view([grid.batch_len, grid.seq_len, 2])?;
-        let Some(mask_B11S) = &grid.mask_B11S else { return Ok(logits_BS2) };
-        let padding_BS1 = mask_B11S.f_view([grid.batch_len, grid.seq_len, 1])?.f_logical_not()?;
-        Ok(logits_BS2.f_masked_fill(&padding_BS1, f64::NEG_INFINITY)?)
+        let (pass, _, hidden_TH) = self.encode(sequences, train)?;
+        outputs.forward(pass, &hidden_TH)
     }
 
-    /// Last hidden states `[G, H]`.
-    fn encode(&self, sequences: &Sequences, train: bool) -> Result<(Pass<'_>, Grid, Tensor)> {
+    /// Last hidden states `[T, H]`.
+    fn encode(&self, sequences: &Sequences, train: bool) -> Result<(Pass<'_>, Packed, Tensor)> {
         self.check_sequences(sequences)?;
-        let grid = Grid::new(sequences, self.config.pad_token_id, self.device())?;
+        let packed = Packed::new(sequences, self.device())?;
         let pass = Pass { parameters: &self.parameters, train };
-        let embedded_GH = self.embeddings.forward(pass, &grid)?;
-        let hidden_GH = self.encoder.forward(pass, embedded_GH, &grid)?;
-        Ok((pass, grid, hidden_GH))
+        let embedded_TH = self.embeddings.forward(pass, &packed)?;
+        let hidden_TH = self.encoder.forward(pass, embedded_TH, &packed)?;
+        Ok((pass, packed, hidden_TH))
     }
 
-    /// On a GPU an id out of range would end the process, so it is refused here.
+    /// On a GPU an id or bound out of range would end the process, so it is refused here.
     fn check_sequences(&self, sequences: &Sequences) -> Result<()> {
         let longest = sequences.max_len() as i64;
         if sequences.num_sequences() == 0 {
@@ -220,7 +230,21 @@ impl Bert {
                 self.config.max_position_embeddings
             )));
         }
+        let bounds = &sequences.cu_seqlens;
+        let num_tokens = sequences.num_tokens();
+        let is_whole = bounds.len() == sequences.num_sequences() + 1
+            && bounds[0] == 0
+            && bounds.is_sorted_by(|a, b| a < b)
+            && bounds[bounds.len() - 1] as usize == num_tokens;
+        if !is_whole || sequences.position_ids.len() != num_tokens || sequences.segment_ids.len() != num_tokens {
+            return Err(Error::Invalid(format!(
+                "micro-batch: expected ascending bounds of {} sequences over {num_tokens} tokens, found {bounds:?}",
+                sequences.num_sequences()
+            )));
+        }
+        let positions = self.config.max_position_embeddings;
         let limits = [
+            ("position", &sequences.position_ids, "max_position_embeddings", positions),
             ("token id", &sequences.input_ids, "vocab_size", self.config.vocab_size),
             ("segment", &sequences.segment_ids, "type_vocab_size", self.config.type_vocab_size),
         ];
@@ -237,6 +261,18 @@ impl Bert {
     fn wrong_head(&self, wanted: &str) -> Error {
         Error::Invalid(format!("expected a model with a head for {wanted}, found {:?}", self.head))
     }
+}
+
+/// `classes` as a tensor on the CPU, one below `num_classes` for each of `rows`.
+pub(crate) fn index_tensor(classes: &[i64], [rows, num_classes]: [i64; 2], what: &str) -> Result<Tensor> {
+    if classes.len() as i64 != rows {
+        return Err(Error::Invalid(format!("{what}: expected {rows} in the micro-batch, found {}", classes.len())));
+    }
+    // On a GPU a class out of range would end the process.
+    if let Some(class) = classes.iter().find(|&&class| !(0..num_classes).contains(&class)) {
+        return Err(Error::Invalid(format!("{what}: expected at least 0 and less than {num_classes}, found {class}")));
+    }
+    Ok(Tensor::f_from_slice(classes)?)
 }
 
 /// Sum of the cross entropies of `logits` `[R, C]` against `labels` `[R]`, and how many rows have their maximum at the label.

@@ -2,9 +2,10 @@
 //!
 //! Source: You et al. 2019 (arXiv 1904.00962); `FusedLAMB` of NVIDIA's apex, whose defaults these are.
 
+use cloze_torch_ext::fused::{LambBuffers, LambUpdate, fused_lamb};
 use cloze_torch_ext::{add_product, add_scaled};
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::clip::{clip_factor, norm};
 use super::{Moments, Optimizer, OptimizerState, StepOutcome};
@@ -44,6 +45,24 @@ impl Lamb {
     /// With moments 0, for `parameters`.
     pub fn new(parameters: &Parameters, config: LambConfig) -> Result<Self> {
         Ok(Self { config, moments: Moments::new(parameters)? })
+    }
+
+    /// The whole update in two passes over memory, on the CPU.
+    fn step_fused(&mut self, parameters: &Parameters, learning_rate: f64, gradient_scale: f64) -> Result<()> {
+        let LambConfig { beta1, beta2, epsilon, weight_decay, .. } = self.config;
+        let Moments { first, second, step, .. } = &mut self.moments;
+        let entries = parameters.entries();
+        let offsets: Vec<i64> = entries.iter().map(|entry| entry.offset).collect();
+        let lens: Vec<i64> = entries.iter().map(|entry| entry.num_elements).collect();
+        let buffers = LambBuffers {
+            parameters: &mut parameters.flat().shallow_clone(),
+            gradient: &mut parameters.gradient().shallow_clone(),
+            first_moment: first,
+            second_moment: second,
+        };
+        let betas = (beta1, beta2);
+        let update = LambUpdate { step: *step, learning_rate, betas, weight_decay, epsilon, gradient_scale };
+        Ok(fused_lamb(buffers, &offsets, &lens, parameters.decayed_len(), update)?)
     }
 
     /// Updates the moments and writes Adam's direction over the gradient, whose values are not needed after that.
@@ -88,8 +107,13 @@ impl Optimizer for Lamb {
             return Ok(StepOutcome { gradient_norm, skipped: true });
         }
         self.moments.step += 1;
+        let scale = clip_factor(gradient_norm, self.config.max_gradient_norm);
         let mut direction = parameters.gradient().shallow_clone();
-        self.write_direction(&mut direction, clip_factor(gradient_norm, self.config.max_gradient_norm))?;
+        if direction.device() == Device::Cpu {
+            self.step_fused(parameters, learning_rate, scale)?;
+            return Ok(StepOutcome { gradient_norm, skipped: false });
+        }
+        self.write_direction(&mut direction, scale)?;
         let decayed = |of: &Tensor| of.f_narrow(0, 0, parameters.decayed_len());
         let mut flat = parameters.flat().shallow_clone();
         add_scaled(&mut decayed(&direction)?, &decayed(&flat)?, self.config.weight_decay)?;

@@ -34,6 +34,7 @@ pub type MakeNccl = unsafe extern "C" fn(
 
 unsafe extern "C" {
     pub fn cloze_symbol_of_libtorch_cpu() -> *const c_void;
+    pub fn cloze_torch_version() -> *const c_char;
     pub fn cloze_has_cuda(has_cuda: *mut c_int, error: *mut *mut c_char) -> c_int;
     pub fn cloze_cpu_capability(capability: *mut *mut c_char, error: *mut *mut c_char) -> c_int;
     pub fn cloze_set_grad(parameter: *const C_tensor, gradient: *const C_tensor, error: *mut *mut c_char) -> c_int;
@@ -125,4 +126,71 @@ unsafe extern "C" {
     pub fn cloze_reducer_arm(reducer: *mut Reducer, error: *mut *mut c_char) -> c_int;
     pub fn cloze_reducer_wait(reducer: *mut Reducer, error: *mut *mut c_char) -> c_int;
     pub fn cloze_reducer_free(reducer: *mut Reducer);
+    pub fn cloze_is_fusable(x: *const C_tensor) -> c_int;
+    pub fn cloze_attention(
+        qkv: *const C_tensor,
+        cu_seqlens: *const C_tensor,
+        num_heads: i64,
+        longest: i64,
+        probability: f64,
+        out: *mut *mut C_tensor,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_linear_gelu(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        by_tanh: c_int,
+        out: *mut *mut C_tensor,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_linear_add_norm(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        residual: *const C_tensor,
+        norm_weight: *const C_tensor,
+        norm_bias: *const C_tensor,
+        epsilon: f64,
+        probability: f64,
+        out: *mut *mut C_tensor,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_embedding_sum(
+        word: *const C_tensor,
+        position: *const C_tensor,
+        segment: *const C_tensor,
+        word_ids: *const C_tensor,
+        position_ids: *const C_tensor,
+        segment_ids: *const C_tensor,
+        out: *mut *mut C_tensor,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_linear_cross_entropy(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        labels: *const C_tensor,
+        loss: *mut *mut C_tensor,
+        correct: *mut *mut C_tensor,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_fused_lamb_(
+        parameter: *mut C_tensor,
+        gradient: *mut C_tensor,
+        first: *mut C_tensor,
+        second: *mut C_tensor,
+        num_parameters: i64,
+        offsets: *const i64,
+        lens: *const i64,
+        decayed_len: i64,
+        number: f64,
+        learning_rate: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        epsilon: f64,
+        scale: f64,
+        error: *mut *mut c_char,
+    ) -> c_int;
 }

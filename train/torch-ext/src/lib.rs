@@ -18,12 +18,14 @@ macro_rules! call {
 pub mod distributed;
 mod error;
 mod ffi;
+pub mod fused;
 pub mod load;
 
 use std::ffi::CStr;
 
 use libc::{c_char, c_int};
 use tch::{Device, Tensor};
+use torch_sys::C_tensor;
 
 pub use error::{Error, Result};
 
@@ -31,6 +33,13 @@ pub use error::{Error, Result};
 pub fn has_cuda() -> bool {
     let mut has_cuda = 0;
     call!(cloze_has_cuda(&mut has_cuda)).is_ok() && has_cuda != 0
+}
+
+/// The version of libtorch that this program was compiled against, such as `2.11.0`.
+pub fn torch_version() -> &'static str {
+    // SAFETY: the shim gives a string literal, which lives as long as the program.
+    let version = unsafe { CStr::from_ptr(ffi::cloze_torch_version()) };
+    version.to_str().unwrap_or("unknown")
 }
 
 /// The instruction set that torch's own CPU kernels use, such as `AVX2` or `AVX512`.
@@ -66,8 +75,7 @@ pub fn rng_state(device: Device) -> Result<Tensor> {
     let device = generator_of(device)?;
     let mut state = std::ptr::null_mut();
     call!(cloze_rng_state(device, &mut state))?;
-    // SAFETY: on success the shim hands over a heap-allocated at::Tensor that nobody else owns.
-    Ok(unsafe { Tensor::from_ptr(state) })
+    Ok(take_tensor(state))
 }
 
 /// Sets the state that [`rng_state`] took from a generator of the same kind; draws then continue where it was taken.
@@ -77,20 +85,6 @@ pub fn rng_state(device: Device) -> Result<Tensor> {
 pub fn set_rng_state(device: Device, state: &Tensor) -> Result<()> {
     let device = generator_of(device)?;
     call!(cloze_set_rng_state(device, state.as_ptr()))
-}
-
-/// Dropout of an f32 tensor on the CPU: each element becomes 0 with `probability`, the others are scaled by
-/// `1 / (1 - probability)`. Differentiable; several times as fast as torch's, and the same for any number of threads.
-///
-/// The mask is a hash of the element's index and of one number drawn from torch's CPU generator; backward makes it again.
-///
-/// # Errors
-/// When `x` is not such a tensor or `probability` is not in `0 .. 1`.
-pub fn cpu_dropout(x: &Tensor, probability: f64) -> Result<Tensor> {
-    let mut out = std::ptr::null_mut();
-    call!(cloze_cpu_dropout(x.as_ptr(), probability, &mut out))?;
-    // SAFETY: on success the shim hands over a heap-allocated at::Tensor that nobody else owns.
-    Ok(unsafe { Tensor::from_ptr(out) })
 }
 
 /// Fills `target`, on the CPU, with normal values of mean 0 from a generator of its own, seeded with `seed`; torch's global one is
@@ -182,6 +176,12 @@ fn check(code: c_int, error: *mut c_char) -> Result<()> {
     Err(Error::Torch(message.lines().next().unwrap_or("no message").to_owned()))
 }
 
+/// Takes over a tensor that a function of the shim made, having succeeded.
+fn take_tensor(tensor: *mut C_tensor) -> Tensor {
+    // SAFETY: on success the shim hands over a heap-allocated at::Tensor that nobody else owns.
+    unsafe { Tensor::from_ptr(tensor) }
+}
+
 /// Takes over a string that the shim made with `strdup`; null is the empty string.
 fn take_string(string: *mut c_char) -> String {
     if string.is_null() {
@@ -195,14 +195,14 @@ fn take_string(string: *mut c_char) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use tch::Kind;
 
-    const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
+    pub(crate) const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
     /// Tests that draw from torch's one CPU generator take turns.
-    fn with_generator(test: impl FnOnce()) {
+    pub(crate) fn with_generator(test: impl FnOnce()) {
         static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let _turn = TURN.lock();
         tch::manual_seed(20);
@@ -232,35 +232,6 @@ mod tests {
         }
         assert_eq!(Vec::<f32>::try_from(&flat).unwrap(), [0.0, 8.0, 12.0, 0.0]);
         assert!(set_grad(&parameter, &flat).is_err());
-    }
-
-    #[test]
-    fn cpu_dropout_keeps_the_mean_and_masks_the_gradient_alike_for_any_number_of_threads() {
-        with_generator(|| {
-            const LEN: i64 = 300_000;
-            let x = Tensor::ones([3, LEN / 3], FLOAT).set_requires_grad(true);
-            let state = rng_state(Device::Cpu).unwrap();
-            let y = cpu_dropout(&x, 0.1).unwrap();
-            let next = cpu_dropout(&x, 0.1).unwrap();
-            y.sum(Kind::Float).backward();
-            assert_eq!(x.grad(), y.detach());
-            let dropped = |t: &Tensor| t.eq(0.0).sum(Kind::Int64).int64_value(&[]) as f64 / LEN as f64;
-            let deviation = (0.1f64 * 0.9 / LEN as f64).sqrt();
-            assert!((dropped(&y) - 0.1).abs() < 4.0 * deviation, "{}", dropped(&y));
-            // Two masks, and neighbours within one, are independent: both drop one element in a hundred.
-            let both = dropped(&(&y + &next));
-            assert!((both - 0.01).abs() < 4.0 * (0.01f64 * 0.99 / LEN as f64).sqrt(), "{both}");
-            let flat = y.flatten(0, -1);
-            let neighbours = dropped(&(flat.narrow(0, 0, LEN - 1) + flat.narrow(0, 1, LEN - 1)));
-            assert!((neighbours - 0.01).abs() < 4.0 * (0.01f64 * 0.99 / LEN as f64).sqrt(), "{neighbours}");
-            set_rng_state(Device::Cpu, &state).unwrap();
-            let threads = tch::get_num_threads();
-            tch::set_num_threads(if threads == 1 { 3 } else { 1 });
-            assert_eq!(cpu_dropout(&x, 0.1).unwrap(), y);
-            tch::set_num_threads(threads);
-            assert!(cpu_dropout(&x, 1.0).is_err());
-            assert!(cpu_dropout(&x.to_kind(Kind::Double), 0.1).is_err());
-        });
     }
 
     #[test]

@@ -1,0 +1,88 @@
+//! `cloze-train bench`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::bench::train::{self, BenchTrainOptions};
+use crate::bench::{Lengths, Preset};
+use crate::error::Result;
+use crate::summary::Summary;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BenchCommand {
+    /// Steps of pre-training: sequences and tokens per second, share of the matrix-product limit, where the time goes.
+    Train(BenchTrainArgs),
+}
+
+impl BenchCommand {
+    pub(super) fn json(&self) -> bool {
+        let Self::Train(args) = self;
+        args.json
+    }
+
+    pub(super) fn run(&self) -> Result<Summary> {
+        let Self::Train(args) = self;
+        train::run(&args.options())
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct BenchTrainArgs {
+    /// mini, small, medium, base or large.
+    #[arg(long, default_value = "mini")]
+    model: Preset,
+    /// Sequences per micro-batch; with --data, instances per step.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// Micro-batches per step, with synthetic data.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    accumulation: u32,
+    /// Tokens of every sequence.
+    #[arg(long, value_name = "TOKENS", default_value_t = 128, value_parser = clap::value_parser!(u32).range(2..=65_535))]
+    seq_len: u32,
+    /// Lengths as this dataset has them instead, for speed without padding.
+    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    lengths: Option<PathBuf>,
+    /// Masked tokens of a sequence of the full length; 20 up to 128 tokens, 80 above.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    masked: Option<u32>,
+    /// Train on this dataset through its loader instead of synthetic sequences, and measure the loader.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Steps that are timed.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
+    /// Steps before those.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    warmup_steps: u32,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Threads of libtorch on the CPU; all cores by default.
+    #[arg(long, value_name = "N")]
+    threads: Option<u32>,
+    /// Print the results as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl BenchTrainArgs {
+    fn options(&self) -> BenchTrainOptions {
+        BenchTrainOptions {
+            model: self.model,
+            batch: u64::from(self.batch),
+            accumulation: self.accumulation as usize,
+            lengths: match &self.lengths {
+                Some(dir) => Lengths::Of(dir.clone()),
+                None => Lengths::All(i64::from(self.seq_len)),
+            },
+            masked: self.masked.map(i64::from),
+            data: self.data.clone(),
+            steps: self.steps as usize,
+            warmup_steps: self.warmup_steps as usize,
+            device: self.device.clone(),
+            threads: self.threads,
+        }
+    }
+}
