@@ -86,6 +86,11 @@ gpu-check: build
 bench-prep *arguments:
     @cargo run --quiet --release --package cloze-prep --example bench -- "$@"
 
+# Several processes against one on this machine, and what a model foretells of clusters
+[group('check')]
+bench-scaling *arguments: setup
+    @{{ train }} bench scaling "$@"
+
 # All tests
 [group('check')]
 test: setup

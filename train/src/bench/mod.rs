@@ -1,5 +1,6 @@
 //! Measuring speed: models of the usual sizes, made-up batches, the machine.
 
+pub mod scaling;
 pub mod train;
 
 use std::fmt;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use group::{DataParallel, Group};
-pub use spawn::{spawn, spawned_by_parent};
+pub use spawn::{environment_of_rank, spawn, spawned_by_parent};
 
 use crate::error::{Error, Result};
 

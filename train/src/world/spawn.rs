@@ -45,22 +45,25 @@ pub fn spawn(num_processes: u32) -> Result<u8> {
     let port = free_port().map_err(failed("a free port"))?;
     let mut children = Children(Vec::new());
     for rank in 0..num_processes {
-        let (rank, world_size, port) = (rank.to_string(), num_processes.to_string(), port.to_string());
-        let environment = [
-            (SPAWNED, "1"),
-            ("RANK", &rank),
-            ("LOCAL_RANK", &rank),
-            ("WORLD_SIZE", &world_size),
-            ("LOCAL_WORLD_SIZE", &world_size),
-            ("MASTER_ADDR", "127.0.0.1"),
-            ("MASTER_PORT", &port),
-        ];
         let mut command = Command::new(&program);
         // A group of its own: a terminal's Ctrl-C reaches this process alone, which passes it on once.
-        command.args(std::env::args_os().skip(1)).envs(environment).process_group(0);
+        command.args(std::env::args_os().skip(1)).envs(environment_of_rank(rank, num_processes, port)).process_group(0);
         children.0.push(command.spawn().map_err(failed("a process"))?);
     }
     children.wait(&signals).map_err(failed("waiting"))?
+}
+
+/// What tells a process that it is `rank` of `world_size` on this machine, which meet at `port`.
+pub fn environment_of_rank(rank: u32, world_size: u32, port: u16) -> [(&'static str, String); 7] {
+    [
+        (SPAWNED, "1".to_owned()),
+        ("RANK", rank.to_string()),
+        ("LOCAL_RANK", rank.to_string()),
+        ("WORLD_SIZE", world_size.to_string()),
+        ("LOCAL_WORLD_SIZE", world_size.to_string()),
+        ("MASTER_ADDR", "127.0.0.1".to_owned()),
+        ("MASTER_PORT", port.to_string()),
+    ]
 }
 
 /// The started processes; those that still run are killed when this is dropped.
