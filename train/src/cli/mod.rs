@@ -1,8 +1,10 @@
 //! The command line of `cloze-train`: one module per command.
 
 mod evaluate;
+mod export;
 mod finetune;
 mod flags;
+mod import;
 mod pretrain;
 
 use std::io::{ErrorKind, Write};
@@ -14,7 +16,9 @@ use crate::error::Result;
 use crate::progress::say;
 use crate::summary::Summary;
 use evaluate::EvaluateCommand;
+use export::ExportArgs;
 use finetune::FinetuneCommand;
+use import::ImportArgs;
 use pretrain::PretrainArgs;
 
 /// Pre-trains, fine-tunes and evaluates BERT from Cloze datasets.
@@ -41,6 +45,10 @@ enum Command {
     /// Predict with a fine-tuned checkpoint; labels are not needed.
     #[command(subcommand)]
     Predict(EvaluateCommand),
+    /// Make a model directory of another program's checkpoint: Hugging Face, PyTorch, NVIDIA, TensorFlow.
+    Import(ImportArgs),
+    /// Write a checkpoint as another program's: Hugging Face, PyTorch, NVIDIA.
+    Export(ExportArgs),
 }
 
 impl Command {
@@ -49,6 +57,8 @@ impl Command {
             Self::Pretrain(args) => args.run(),
             Self::Finetune(command) => command.run(),
             Self::Evaluate(command) | Self::Predict(command) => command.run(),
+            Self::Import(args) => args.run(),
+            Self::Export(args) => args.run(),
         }
     }
 
@@ -57,6 +67,8 @@ impl Command {
             Self::Pretrain(args) => args.json,
             Self::Finetune(command) => command.json(),
             Self::Evaluate(command) | Self::Predict(command) => command.json(),
+            Self::Import(args) => args.json,
+            Self::Export(args) => args.json,
         }
     }
 }
