@@ -66,7 +66,7 @@ impl FromStr for Architecture {
     fn from_str(text: &str) -> Result<Self> {
         ALL.into_iter().find(|one| one.to_string() == text).ok_or_else(|| {
             let names = ALL.map(|one| one.to_string()).join(", ");
-            Error::Invalid(format!("architecture: expected one of {names}, found {text}"))
+            Error::Invalid(format!("expected one of {names}, found {text}"))
         })
     }
 }
@@ -228,6 +228,6 @@ mod tests {
             assert_eq!(one.to_string().parse::<Architecture>().unwrap(), one);
         }
         let error = "RobertaModel".parse::<Architecture>().unwrap_err().to_string();
-        assert!(error.starts_with("architecture: expected one of BertForPreTraining, BertModel,"), "{error}");
+        assert!(error.starts_with("expected one of BertForPreTraining, BertModel,"), "{error}");
     }
 }

@@ -173,7 +173,7 @@ fn read(input: &Path, format: Format) -> Result<Source> {
         return if input.is_dir() { Source::read_directory(input) } else { Source::read_file(input) };
     }
     let (tensors, left_out) = tensorflow::read(input)?;
-    let mut source = Source::new(input, tensors)?;
+    let mut source = Source::collect(input, tensors.into_iter())?;
     source.left_out = left_out;
     Ok(source)
 }

@@ -111,9 +111,13 @@ impl Source {
     /// # Errors
     /// A weight is there twice.
     pub fn new(path: &Path, tensors: Vec<(String, Tensor)>) -> Result<Self> {
-        let mut weights: HashMap<String, Weight> = HashMap::with_capacity(tensors.len());
-        for (own_name, tensor) in tensors {
-            let name = canonical(&own_name);
+        Self::collect(path, tensors.into_iter().map(|(own, tensor)| (canonical(&own), own, tensor)))
+    }
+
+    /// Like [`Self::new`] of (name, the file's own name, tensor), where the names are this crate's already.
+    pub(super) fn collect(path: &Path, tensors: impl Iterator<Item = (String, String, Tensor)>) -> Result<Self> {
+        let mut weights: HashMap<String, Weight> = HashMap::new();
+        for (name, own_name, tensor) in tensors {
             if name.ends_with("embeddings.position_ids") || name.ends_with("embeddings.token_type_ids") {
                 continue;
             }

@@ -16,8 +16,11 @@ use bundle::Bundle;
 /// Slots of Adam and LAMB, named after their weight.
 const SLOTS: [&str; 4] = ["adam_m", "adam_v", "lamb_m", "lamb_v"];
 
-/// Weights under PyTorch's names, and the names of what was left out.
-pub type Contents = (Vec<(String, Tensor)>, Vec<String>);
+/// A weight: PyTorch's name, TensorFlow's, values.
+pub type Weight = (String, String, Tensor);
+
+/// The weights, and the names of what was left out.
+pub type Contents = (Vec<Weight>, Vec<String>);
 
 /// Reads the checkpoint with this index. Kernels are transposed; moments and counters are left out.
 ///
@@ -40,7 +43,7 @@ pub fn read(index: &Path) -> Result<Contents> {
         let tensor = bundle.read(name)?;
         let is_kernel = name.ends_with("/kernel") && tensor.dim() == 2;
         let tensor = if is_kernel { tensor.f_transpose(0, 1)? } else { tensor };
-        tensors.push((torch_name(name), tensor));
+        tensors.push((torch_name(name), name.to_owned(), tensor));
     }
     Ok((tensors, left_out))
 }
