@@ -76,6 +76,16 @@ finetune *arguments: setup
 evaluate *arguments: setup
     @{{ train }} evaluate "$@"
 
+# A checkpoint of Hugging Face, PyTorch, NVIDIA or TensorFlow as a model: `just import-model --input FILE --out MODEL`
+[group('train')]
+import-model *arguments="--help": setup
+    @{{ train }} import "$@"
+
+# A checkpoint for another program: `just export-model RUN --format pytorch --out OUT`
+[group('train')]
+export-model *arguments="--help": setup
+    @{{ train }} export "$@"
+
 # The same on a machine with an NVIDIA GPU: BERT-base sizes for a few steps, to see that it runs there
 [group('train')]
 gpu-check: build
@@ -90,6 +100,11 @@ bench-prep *arguments:
 [group('check')]
 bench-scaling *arguments: setup
     @{{ train }} bench scaling "$@"
+
+# Checkpoints to and from transformers, with a Python that has torch and transformers: the same logits on both sides
+[group('check')]
+check-transformers python: setup
+    CLOZE_TRANSFORMERS_PYTHON="$1" cargo test --package cloze-train --test transformers -- --ignored --nocapture
 
 # All tests
 [group('check')]

@@ -16,6 +16,7 @@ use cloze_formats::stream::Cursor;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::interop::vocabulary::{TOKENIZER_CONFIG, VOCABULARY, tokenizer_config};
 use crate::interop::{huggingface, safetensors};
 use crate::model::Bert;
 use crate::optim::{Optimizer, OptimizerState};
@@ -25,7 +26,6 @@ pub const CHECKPOINTS: &str = "checkpoints";
 const STATE: &str = "state.json";
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
-const VOCABULARY: &str = "vocab.txt";
 const FORMAT: &str = "cloze-checkpoint";
 const VERSION: u32 = 1;
 
@@ -210,8 +210,8 @@ fn write(dir: &Path, snapshot: &Snapshot<'_>) -> Result<()> {
     fs::create_dir(dir).map_err(Error::io(dir))?;
     huggingface::write_model(snapshot.bert, dir)?;
     durable::write(dir.join(VOCABULARY), snapshot.vocabulary)?;
-    let tokenizer = tokenizer_config(&snapshot.data.vocabulary, snapshot.bert.config().max_position_embeddings);
-    durable::write(dir.join("tokenizer_config.json"), tokenizer.as_bytes())?;
+    let tokenizer = tokenizer_config(snapshot.data.vocabulary.cased, snapshot.bert.config());
+    durable::write(dir.join(TOKENIZER_CONFIG), tokenizer.as_bytes())?;
     let OptimizerState { kind, step, layout, tensors } = snapshot.optimizer.state();
     safetensors::write_tensors(&dir.join(OPTIMIZER), &tensors, &BTreeMap::new())?;
     let state = State {
@@ -246,17 +246,6 @@ fn sums(dir: &Path) -> Result<BTreeMap<String, FileSum>> {
         sums.insert(entry.file_name().to_string_lossy().into_owned(), FileSum { bytes, sha256 });
     }
     Ok(sums)
-}
-
-/// What `transformers` needs to make a BertTokenizer from vocab.txt.
-fn tokenizer_config(vocabulary: &VocabularyInfo, max_len: i64) -> String {
-    let value = serde_json::json!({
-        "tokenizer_class": "BertTokenizer",
-        "do_lower_case": !vocabulary.cased,
-        "model_max_length": max_len,
-        "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]",
-    });
-    format!("{value:#}\n")
 }
 
 fn remove(dir: &Path) -> Result<()> {
@@ -393,7 +382,10 @@ pub fn locate(path: &Path, report: impl FnMut(&Error, Option<&Path>)) -> Result<
         return Ok((path.to_owned(), None));
     }
     let found = if path.is_dir() { "found neither" } else { "found no such directory" };
-    let message = format!("expected a model (config.json and {MODEL}) or a run directory, {found}; check the path");
+    let message = format!(
+        "expected a model (config.json and {MODEL}) or a run directory, {found}; check the path, or bring another \
+         program's checkpoint into this form with cloze-train import"
+    );
     Err(Error::file(path, message))
 }
 

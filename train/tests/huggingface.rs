@@ -174,11 +174,61 @@ fn a_directory_that_is_no_model_and_a_truncated_file_are_refused() {
     );
     std::fs::rename(&path, directory.path().join("pytorch_model.bin")).unwrap();
     let error = error_of(directory.path(), Head::PreTraining, Missing::Forbidden);
-    assert!(error.ends_with("expected model.safetensors, found pytorch_model.bin; save the model again with save_pretrained as one safetensors file"), "{error}");
+    assert!(error.contains("pytorch_model.bin: expected a file of torch.save"), "{error}");
+    std::fs::remove_file(directory.path().join("pytorch_model.bin")).unwrap();
+    let error = error_of(directory.path(), Head::PreTraining, Missing::Forbidden);
+    assert!(error.ends_with("model.safetensors (or pytorch_model.bin), found no weights"), "{error}");
     std::fs::remove_file(directory.path().join("config.json")).unwrap();
     let error = read_config(directory.path()).unwrap_err().to_string();
     assert!(
         error.ends_with("expected a model directory with config.json and model.safetensors, found no config.json"),
         "{error}"
     );
+}
+
+#[test]
+fn a_decoder_of_its_own_matters_only_where_it_is_used() {
+    let (directory, model) = saved();
+    edit(directory.path(), |mut tensors| {
+        tensors.push(("cls.predictions.decoder.weight".into(), Tensor::zeros([40, 16], (Kind::Float, Device::Cpu))));
+        tensors
+    });
+    let mut classifier = new(CLASSIFICATION);
+    load_weights(&mut classifier, directory.path(), Missing::HeadMayBeNew).unwrap();
+    let name = "bert.embeddings.word_embeddings.weight";
+    assert_eq!(classifier.parameters().get(name).unwrap(), model.parameters().get(name).unwrap());
+}
+
+#[test]
+fn weights_in_several_files_are_one_model() {
+    let (directory, model) = saved();
+    let path = directory.path().join("model.safetensors");
+    let tensors = read_tensors(&path).unwrap().0;
+    std::fs::remove_file(&path).unwrap();
+    let file = |index: usize| format!("model-0000{}-of-00002.safetensors", index + 1);
+    let mut map = serde_json::Map::new();
+    for (index, part) in tensors.chunks(tensors.len().div_ceil(2)).enumerate() {
+        write_tensors(&directory.path().join(file(index)), part, &BTreeMap::new()).unwrap();
+        map.extend(part.iter().map(|(name, _)| (name.clone(), file(index).into())));
+    }
+    let write_index = |map: &serde_json::Map<String, serde_json::Value>| {
+        let json = serde_json::json!({ "metadata": {}, "weight_map": map });
+        std::fs::write(directory.path().join("model.safetensors.index.json"), json.to_string()).unwrap();
+    };
+    write_index(&map);
+    let mut again = new(Head::PreTraining);
+    load_weights(&mut again, directory.path(), Missing::Forbidden).unwrap();
+    assert_eq!(again.parameters().flat(), model.parameters().flat());
+    let refused = |name: &str, file: &str| {
+        let mut map = map.clone();
+        map.insert(name.to_owned(), file.into());
+        write_index(&map);
+        load_weights(&mut new(Head::PreTraining), directory.path(), Missing::Forbidden).unwrap_err().to_string()
+    };
+    let error = refused("cls.more", &file(1));
+    assert!(error.ends_with("found no cls.more in \"model-00002-of-00002.safetensors\""), "{error}");
+    let error = refused("cls.more", "../model.safetensors");
+    assert!(error.ends_with("found no file name for cls.more"), "{error}");
+    let error = refused("cls.more", "model-00003-of-00002.safetensors");
+    assert!(error.contains("model-00003-of-00002.safetensors: No such file"), "{error}");
 }

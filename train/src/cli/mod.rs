@@ -2,8 +2,10 @@
 
 mod bench;
 mod evaluate;
+mod export;
 mod finetune;
 mod flags;
+mod import;
 mod pretrain;
 
 use std::io::{ErrorKind, Write};
@@ -17,7 +19,9 @@ use crate::summary::Summary;
 use crate::world::spawn;
 use bench::BenchCommand;
 use evaluate::EvaluateCommand;
+use export::ExportArgs;
 use finetune::FinetuneCommand;
+use import::ImportArgs;
 use pretrain::PretrainArgs;
 
 /// Pre-trains, fine-tunes and evaluates BERT from Cloze datasets.
@@ -44,6 +48,10 @@ enum Command {
     /// Predict with a fine-tuned checkpoint; labels are not needed.
     #[command(subcommand)]
     Predict(EvaluateCommand),
+    /// Make a model directory of another program's checkpoint: Hugging Face, PyTorch, NVIDIA, TensorFlow.
+    Import(ImportArgs),
+    /// Write a checkpoint as another program's: Hugging Face, PyTorch, NVIDIA.
+    Export(ExportArgs),
     /// Measure speed on this machine.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -55,6 +63,8 @@ impl Command {
             Self::Pretrain(args) => args.run(),
             Self::Finetune(command) => command.run(),
             Self::Evaluate(command) | Self::Predict(command) => command.run(),
+            Self::Import(args) => args.run(),
+            Self::Export(args) => args.run(),
             Self::Bench(command) => command.run(),
         }
     }
@@ -64,7 +74,7 @@ impl Command {
         match self {
             Self::Pretrain(args) => args.world.to_spawn(),
             Self::Finetune(command) => command.world().to_spawn(),
-            Self::Evaluate(_) | Self::Predict(_) | Self::Bench(_) => None,
+            _ => None,
         }
     }
 
@@ -73,6 +83,8 @@ impl Command {
             Self::Pretrain(args) => args.json,
             Self::Finetune(command) => command.json(),
             Self::Evaluate(command) | Self::Predict(command) => command.json(),
+            Self::Import(args) => args.json,
+            Self::Export(args) => args.json,
             Self::Bench(command) => command.json(),
         }
     }

@@ -70,19 +70,25 @@ fn write_file(temporary: &Path, header: &[u8], tensors: &[(String, Tensor)]) -> 
     let file = File::create(temporary).map_err(Error::io(temporary))?;
     let mut writer = BufWriter::new(file);
     writer.write_all(header).map_err(Error::io(temporary))?;
-    let mut buffer = Vec::new();
     for (_, tensor) in tensors {
-        let flat = tensor.f_detach()?.f_reshape([-1])?;
-        let len = flat.size()[0];
-        for start in (0..len).step_by(CHUNK as usize) {
-            let chunk = flat.f_narrow(0, start, CHUNK.min(len - start))?.f_to_device(Device::Cpu)?.f_contiguous()?;
-            buffer.resize(chunk.numel() * chunk.f_kind()?.elt_size_in_bytes(), 0);
-            chunk.f_copy_data_u8(&mut buffer, chunk.numel())?;
-            writer.write_all(&buffer).map_err(Error::io(temporary))?;
-        }
+        for_each_chunk(tensor, &mut |bytes| writer.write_all(bytes).map_err(Error::io(temporary)))?;
     }
     let file = writer.into_inner().map_err(|error| Error::io(temporary)(error.into_error()))?;
     file.sync_all().map_err(Error::io(temporary))
+}
+
+/// Gives `sink` the bytes of `tensor`, row-major, a few megabytes at a time.
+pub(super) fn for_each_chunk(tensor: &Tensor, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let flat = tensor.f_detach()?.f_reshape([-1])?;
+    let len = flat.size()[0];
+    let mut buffer = Vec::new();
+    for start in (0..len).step_by(CHUNK as usize) {
+        let chunk = flat.f_narrow(0, start, CHUNK.min(len - start))?.f_to_device(Device::Cpu)?.f_contiguous()?;
+        buffer.resize(chunk.numel() * chunk.f_kind()?.elt_size_in_bytes(), 0);
+        chunk.f_copy_data_u8(&mut buffer, chunk.numel())?;
+        sink(&buffer)?;
+    }
+    Ok(())
 }
 
 /// Reads a whole file; the tensors are on the CPU, in the kind they are stored in.

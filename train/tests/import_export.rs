@@ -1,0 +1,285 @@
+//! Checkpoints of other programs through `cloze-train import` and `export`, and inputs that are refused.
+//!
+//! The files of golden/checkpoints hold the weights of golden/bert.safetensors; golden/make_checkpoints.py made them with
+//! PyTorch and TensorFlow.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use cloze_train::interop::huggingface::{Missing, load_weights, read_config};
+use cloze_train::interop::pytorch::{Checkpoint, Item, write_items};
+use cloze_train::interop::safetensors::{read_tensors, write_tensors};
+use cloze_train::model::config::Activation;
+use cloze_train::model::{Bert, Head};
+use common::{files_in, golden, golden_model};
+use tch::{Device, Kind, Tensor};
+
+fn checkpoints(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "golden/checkpoints", name].iter().collect()
+}
+
+fn call(line: &str, directory: &Path) -> Output {
+    let place = |word: &str| {
+        let word = word.replace("DIR", &directory.display().to_string());
+        word.replace("GOLDEN", &checkpoints("").display().to_string())
+    };
+    let words: Vec<String> = line.split_whitespace().map(place).collect();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloze-train"));
+    command.current_dir(directory).args(words).output().unwrap()
+}
+
+/// The report of a call that succeeds.
+fn report(line: &str, directory: &Path) -> serde_json::Value {
+    let output = call(&format!("{line} --json"), directory);
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The one line of a call that is refused.
+fn refusal(line: &str, directory: &Path) -> String {
+    let output = call(line, directory);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{line}: {text}");
+    assert!(output.stdout.is_empty());
+    assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+    text.trim_end().to_owned()
+}
+
+fn loaded(directory: &Path, head: Head) -> Bert {
+    let mut model = Bert::new(read_config(directory).unwrap(), head, Device::Cpu, 3).unwrap();
+    let report = load_weights(&mut model, directory, Missing::Forbidden).unwrap();
+    assert!(report.missing.is_empty() && report.unexpected.is_empty(), "{report}");
+    model
+}
+
+fn golden_pretraining() -> Bert {
+    golden_model(&golden("bert.safetensors"), Activation::Gelu, Head::PreTraining)
+}
+
+/// A vocabulary of `num_tokens`, the special ones included.
+fn write_vocabulary(path: &Path, num_tokens: usize) {
+    let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(str::to_owned);
+    let words = (5..num_tokens).map(|id| format!("w{id}"));
+    fs::write(path, special.into_iter().chain(words).collect::<Vec<_>>().join("\n") + "\n").unwrap();
+}
+
+#[test]
+fn every_format_gives_the_same_model() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    write_vocabulary(&dir.join("tokens.txt"), 37);
+    let expected = golden_pretraining();
+    for (input, format) in
+        [("zip.bin", "pytorch"), ("legacy.bin", "pytorch"), ("bert_model.ckpt", "tensorflow"), ("ckpt_7.pt", "nvidia")]
+    {
+        let report = report(&format!("import --input GOLDEN/{input} --vocab DIR/tokens.txt --out DIR/{input}"), dir);
+        assert_eq!(
+            (&report["format"], &report["tensors"], &report["parameters"]),
+            (&format.into(), &46.into(), &5466.into())
+        );
+        assert_eq!(report["architecture"], "BertForPreTraining");
+        let out = dir.join(input);
+        assert_eq!(files_in(&out), ["config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"]);
+        let model = loaded(&out, Head::PreTraining);
+        if format == "nvidia" {
+            // f16 weights, 48 rows for 40.
+            assert_eq!((&report["vocab_size"]["from"], &report["vocab_size"]["to"]), (&48.into(), &40.into()));
+            assert_eq!(
+                report["left_out"],
+                serde_json::json!(["optimizer", "epoch", "files", "grad_scaler", "data_loader"])
+            );
+            let rounded = expected.parameters().flat().to_kind(Kind::Half).to_kind(Kind::Float);
+            assert_eq!(model.parameters().flat(), &rounded);
+        } else {
+            assert_eq!(model.parameters().flat(), expected.parameters().flat(), "{input}");
+        }
+    }
+}
+
+#[test]
+fn a_directory_with_pytorch_weights_is_a_model_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::copy(checkpoints("zip.bin"), directory.path().join("pytorch_model.bin")).unwrap();
+    fs::copy(checkpoints("config.json"), directory.path().join("config.json")).unwrap();
+    let model = loaded(directory.path(), Head::PreTraining);
+    assert_eq!(model.parameters().flat(), golden_pretraining().parameters().flat());
+}
+
+#[test]
+fn exports_come_back_the_same_in_every_format() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    report("import --input GOLDEN/zip.bin --out DIR/model", dir);
+    let expected = golden_pretraining();
+    for (format, out, again) in [
+        ("huggingface", "hf", "hf"),
+        ("pytorch", "pt", "pt"),
+        ("nvidia", "ckpt_0.pt", "ckpt_0.pt --config DIR/model/config.json"),
+    ] {
+        let exported = report(&format!("export DIR/model --format {format} --out DIR/{out}"), dir);
+        assert_eq!((&exported["tensors"], &exported["unexpected"]), (&46.into(), &serde_json::json!([])));
+        report(&format!("import --input DIR/{again} --out DIR/{format}-back"), dir);
+        let model = loaded(&dir.join(format!("{format}-back")), Head::PreTraining);
+        assert_eq!(model.parameters().flat(), expected.parameters().flat(), "{format}");
+    }
+    assert_eq!(files_in(&dir.join("pt")), ["config.json", "pytorch_model.bin"]);
+    let nvidia = Checkpoint::open(&dir.join("ckpt_0.pt")).unwrap();
+    assert_eq!(nvidia.other_keys(), ["epoch", "data_loader"]);
+    let names: Vec<String> = nvidia.state_dict().unwrap().into_iter().map(|(name, _)| name).collect();
+    for name in [
+        "bert.pooler.dense_act.weight",
+        "cls.predictions.decoder.weight",
+        "bert.encoder.layer.1.attention.output.dense.bias",
+    ] {
+        assert!(names.iter().any(|found| found == name), "{name}");
+    }
+}
+
+#[test]
+fn padding_is_trimmed_and_put_back_and_no_token_is_cut_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    write_vocabulary(&dir.join("vocab.txt"), 37);
+    report("import --input GOLDEN/zip.bin --vocab DIR/vocab.txt --out DIR/model", dir);
+    let exported = report("export DIR/model --vocab-size 37 --out DIR/trimmed", dir);
+    assert_eq!((&exported["vocab_size"]["from"], &exported["vocab_size"]["to"]), (&40.into(), &37.into()));
+    let trimmed = loaded(&dir.join("trimmed"), Head::PreTraining);
+    assert_eq!(trimmed.config().vocab_size, 37);
+    report("import --input DIR/trimmed --out DIR/padded", dir);
+    let (before, padded) = (golden_pretraining(), loaded(&dir.join("padded"), Head::PreTraining));
+    assert_eq!(padded.config().vocab_size, 40);
+    for entry in before.parameters().entries() {
+        let [old, new] = [&before, &padded].map(|model| model.parameters().get(&entry.name).unwrap().unwrap());
+        let rows = if entry.shape[0] == 40 { 37 } else { entry.shape[0] };
+        assert_eq!(old.narrow(0, 0, rows), new.narrow(0, 0, rows), "{}", entry.name);
+    }
+    let error = refusal("export DIR/model --vocab-size 36 --out DIR/no", dir);
+    assert!(error.contains("--vocab-size: expected at least 37, the tokens of"), "{error}");
+    let error = refusal("import --input DIR/trimmed --vocab-size 36 --out DIR/no", dir);
+    assert!(error.contains("--vocab-size: expected at least 37"), "{error}");
+    assert!(!dir.join("no").exists());
+}
+
+#[test]
+fn a_class_gets_the_weights_it_has_a_use_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    report("import --input GOLDEN/zip.bin --out DIR/model", dir);
+    for (class, tensors, unexpected) in [
+        ("BertForPreTraining", 46, 0),
+        ("BertModel", 39, 7),
+        ("BertForMaskedLM", 42, 4),
+        ("BertForNextSentencePrediction", 41, 5),
+    ] {
+        let exported = report(&format!("export DIR/model --architecture {class} --out DIR/{class}"), dir);
+        assert_eq!((&exported["architecture"], &exported["tensors"]), (&class.into(), &tensors.into()));
+        assert_eq!(exported["unexpected"].as_array().unwrap().len(), unexpected, "{class}");
+        let config = read_config(&dir.join(class)).unwrap();
+        assert_eq!(config.other["architectures"], serde_json::json!([class]));
+        let names: Vec<String> = read_tensors(&dir.join(class).join("model.safetensors"))
+            .unwrap()
+            .0
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names.iter().any(|name| name.starts_with("bert.")), class != "BertModel");
+        // Back again, it is found out which class it is.
+        let imported = report(&format!("import --input DIR/{class} --out DIR/{class}-back"), dir);
+        assert_eq!(imported["architecture"], class);
+    }
+    let error = refusal("export DIR/model --architecture BertForQuestionAnswering --out DIR/no", dir);
+    assert!(error.ends_with("expected every weight of BertForQuestionAnswering, found no qa_outputs.weight, qa_outputs.bias; nothing was written"), "{error}");
+    let output = call("export DIR/model --architecture RobertaModel --out DIR/no", dir);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("expected one of BertForPreTraining, BertModel,"));
+}
+
+#[test]
+fn bad_checkpoints_are_one_clear_line_and_leave_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    let config = "--config GOLDEN/config.json --out DIR/out";
+    let error = refusal(&format!("import --input GOLDEN/code.bin {config}"), dir);
+    assert!(error.contains("code.bin: expected weights only, found posix.system, code"), "{error}");
+    assert!(!dir.join("CODE-WAS-RUN").exists() && !dir.join("out").exists());
+
+    let bytes = fs::read(checkpoints("zip.bin")).unwrap();
+    fs::write(dir.join("cut.bin"), &bytes[..bytes.len() / 2]).unwrap();
+    let error = refusal(&format!("import --input DIR/cut.bin {config}"), dir);
+    assert!(error.contains("cut.bin: expected a whole PyTorch file, found 17"), "{error}");
+
+    fs::write(dir.join("cut.safetensors"), [&[0, 1, 0, 0, 0, 0, 0, 0], &b"{}"[..]].concat()).unwrap();
+    let error = refusal(&format!("import --input DIR/cut.safetensors {config}"), dir);
+    assert!(error.contains("cut.safetensors: expected a whole safetensors file, found 10 bytes"), "{error}");
+
+    fs::copy(checkpoints("zip.bin"), dir.join("lone.bin")).unwrap();
+    let error = refusal("import --input DIR/lone.bin --out DIR/out", dir);
+    assert!(error.contains("expected a config.json or bert_config.json beside the weights, found neither; give the model's with --config"), "{error}");
+
+    let text = fs::read_to_string(checkpoints("config.json")).unwrap();
+    for (from, to, expected) in [
+        (
+            "\"intermediate_size\": 24",
+            "\"intermediate_size\": 32",
+            "intermediate.dense.weight: expected shape [32, 16] by the configuration, found [24, 16]",
+        ),
+        ("\"vocab_size\": 40", "\"vocab_size\": 30522", "word_embeddings.weight: expected 30522 rows (vocab_size of"),
+        (
+            "\"num_hidden_layers\": 2",
+            "\"num_hidden_layers\": 3",
+            "found no bert.encoder.layer.2.attention.self.query.weight",
+        ),
+    ] {
+        fs::write(dir.join("other.json"), text.replace(from, to)).unwrap();
+        let error = refusal("import --input GOLDEN/zip.bin --config DIR/other.json --out DIR/out", dir);
+        assert!(error.contains(expected), "{error}");
+    }
+
+    let other = [("lm_head.weight".to_owned(), Tensor::from_slice(&[1f32]))];
+    write_items(&dir.join("other.bin"), &Item::Tensors(&other)).unwrap();
+    let error = refusal(&format!("import --input DIR/other.bin {config}"), dir);
+    assert!(
+        error.ends_with("expected BERT's weights (bert.embeddings.word_embeddings.weight ...), found lm_head.weight"),
+        "{error}"
+    );
+
+    let mut untied = Checkpoint::open(&checkpoints("zip.bin")).unwrap().state_dict().unwrap();
+    untied.retain(|(name, _)| name != "cls.predictions.decoder.weight");
+    untied.push(("cls.predictions.decoder.weight".to_owned(), Tensor::zeros([40, 16], (Kind::Float, Device::Cpu))));
+    let untied: Vec<_> = untied.into_iter().map(|(name, tensor)| (name, tensor.contiguous())).collect();
+    write_tensors(&dir.join("untied.safetensors"), &untied, &BTreeMap::new()).unwrap();
+    let error = refusal(&format!("import --input DIR/untied.safetensors {config}"), dir);
+    assert!(
+        error.contains(
+            "cls.predictions.decoder.weight: expected the same as bert.embeddings.word_embeddings.weight (tied)"
+        ),
+        "{error}"
+    );
+
+    assert!(!dir.join("out").exists());
+    let error = refusal("import --input DIR --config GOLDEN/config.json --out DIR/out", dir);
+    assert!(error.contains("expected one checkpoint, found cut.bin, cut.safetensors, lone.bin, other.bin, untied.safetensors; give one of them"), "{error}");
+    let error = refusal("import --input DIR/absent --out DIR/out", dir);
+    assert!(error.contains("expected a checkpoint, found no such file or directory"), "{error}");
+    let error =
+        refusal(&format!("import --input GOLDEN/zip.bin --config GOLDEN/config.json --out {}", dir.display()), dir);
+    assert!(error.contains("expected a new directory, found something there"), "{error}");
+    let error = refusal("export DIR --out DIR/out", dir);
+    assert!(error.contains("bring another program's checkpoint into this form with cloze-train import"), "{error}");
+}
+
+#[test]
+fn a_vocabulary_of_another_model_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    write_vocabulary(&dir.join("vocab.txt"), 41);
+    let error = refusal("import --input GOLDEN/zip.bin --vocab DIR/vocab.txt --out DIR/out", dir);
+    assert!(
+        error.contains("vocab.txt: expected 40 tokens (or up to 63 fewer, where rows are padded), found 41"),
+        "{error}"
+    );
+}
