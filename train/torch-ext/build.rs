@@ -16,6 +16,7 @@ fn main() {
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
+        .file("cpp/autocast.cpp")
         .file("cpp/shim.cpp")
         .compile("cloze_torch_shim");
     println!("cargo:rustc-link-search=native={}", libtorch.display());

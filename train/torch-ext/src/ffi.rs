@@ -1,4 +1,4 @@
-//! The shim's functions as `cpp/shim.cpp` declares them.
+//! The shim's functions as the files in `cpp/` define them.
 
 use libc::{c_char, c_int, c_void};
 use torch_sys::C_tensor;
@@ -17,6 +17,15 @@ unsafe extern "C" {
         out: *mut *mut C_tensor,
         error: *mut *mut c_char,
     ) -> c_int;
+    pub fn cloze_autocast_enter(
+        cuda: c_int,
+        half: c_int,
+        was_enabled: *mut c_int,
+        was_dtype: *mut c_int,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_autocast_exit(cuda: c_int, was_enabled: c_int, was_dtype: c_int, error: *mut *mut c_char) -> c_int;
+    pub fn cloze_cuda_has_bf16(has_bf16: *mut c_int, error: *mut *mut c_char) -> c_int;
     pub fn cloze_allow_tf32(allow: c_int, error: *mut *mut c_char) -> c_int;
     pub fn cloze_add_scaled_(
         target: *mut C_tensor,

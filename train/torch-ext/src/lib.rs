@@ -4,6 +4,7 @@
 //! Call [`load::cuda`] first in `main`, before anything asks torch about CUDA.
 #![allow(unsafe_code)]
 
+mod autocast;
 mod error;
 mod ffi;
 pub mod load;
@@ -13,18 +14,20 @@ use std::ffi::CStr;
 use libc::{c_char, c_int};
 use tch::{Device, Tensor};
 
+pub use autocast::{Autocast, HalfPrecision, cuda_has_bf16};
 pub use error::{Error, Result};
 
 /// Calls a function of the shim, whose last argument is where it puts the message of a C++ exception.
 macro_rules! call {
     ($function:ident($($argument:expr),*)) => {{
-        let mut error: *mut c_char = std::ptr::null_mut();
+        let mut error: *mut libc::c_char = std::ptr::null_mut();
         // SAFETY: every pointer passed is made from a live reference or tensor by the calling function below and is only
         // used during the call; the shim catches all C++ exceptions and writes `error` only when it returns non-zero.
-        let code = unsafe { ffi::$function($($argument,)* &mut error) };
-        check(code, error)
+        let code = unsafe { $crate::ffi::$function($($argument,)* &mut error) };
+        $crate::check(code, error)
     }};
 }
+use call;
 
 /// Whether torch has CUDA: [`load::cuda`] found a driver and there is a device.
 pub fn has_cuda() -> bool {
