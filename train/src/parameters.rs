@@ -116,7 +116,7 @@ impl ParametersBuilder {
         let flat = self.initial_values(&leaf_offsets, offset, seed)?.f_to_device(device)?;
         let gradient = flat.f_zeros_like()?;
         let leaves = self.leaves(&leaf_offsets, &flat, &gradient)?;
-        Ok(Parameters { flat, gradient, decayed_len, entries, index, leaves })
+        Ok(Parameters { flat, gradient, gradient_scale: 1.0, decayed_len, entries, index, leaves })
     }
 
     /// Always drawn on the CPU, so that a seed means the same weights on any device.
@@ -168,6 +168,7 @@ fn index_by_name(entries: &[Entry]) -> Result<HashMap<String, usize>> {
 pub struct Parameters {
     flat: Tensor,
     gradient: Tensor,
+    gradient_scale: f64,
     decayed_len: i64,
     entries: Vec<Entry>,
     index: HashMap<String, usize>,
@@ -183,6 +184,17 @@ impl Parameters {
     /// Every gradient, `[N]` f32, laid out like [`Self::flat`].
     pub fn gradient(&self) -> &Tensor {
         &self.gradient
+    }
+
+    /// What the values of [`Self::gradient`] are multiples of: steps scale their losses with it before backward, optimizers
+    /// divide by it. 1 unless fp16 needs another.
+    pub fn gradient_scale(&self) -> f64 {
+        self.gradient_scale
+    }
+
+    /// Sets [`Self::gradient_scale`] for the steps from here on; a power of two loses nothing.
+    pub fn set_gradient_scale(&mut self, scale: f64) {
+        self.gradient_scale = scale;
     }
 
     /// Elements of the flat buffers before this one belong to parameters with weight decay, the others have none.

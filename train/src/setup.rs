@@ -59,8 +59,8 @@ pub fn resume(resume: bool, init: Option<&Path>, out: &Path, task: &str) -> Resu
 pub fn enter(resumed: Option<Resumed>, out: &Path) -> Result<(RunDir, Option<Saved>)> {
     match resumed {
         None => Ok((RunDir::create(out)?, None)),
-        Some(Resumed { run, dir, state: State { recipe, position, .. } }) => {
-            Ok((run, Some(Saved { dir, recipe, position })))
+        Some(Resumed { run, dir, state: State { recipe, position, window, .. } }) => {
+            Ok((run, Some(Saved { dir, recipe, position, window })))
         }
     }
 }
@@ -73,7 +73,7 @@ pub fn damaged(error: &Error, next: Option<&Path>) {
     }
 }
 
-/// The recipe, validated, with device and threads settled; torch uses them from here on.
+/// The recipe, validated and settled; torch uses its device, precision and threads from here on.
 ///
 /// # Errors
 /// A setting is out of range, the device is not there, or a resumed run is given another recipe.
@@ -88,8 +88,7 @@ pub fn settle<R: Recipe>(resolve: Resolve<'_, R>, resumed: Option<&Resumed>) -> 
     let mut recipe = resolve(stored.clone())?;
     recipe.validate()?;
     let device = start_torch(recipe.run_mut())?;
-    let (micro_batch_tokens, [on_cpu, on_gpu]) = recipe.micro_batch_tokens_mut();
-    micro_batch_tokens.get_or_insert(if device == Device::Cpu { on_cpu } else { on_gpu });
+    recipe.settle(device);
     if let (Some(resumed), Some(stored)) = (resumed, &stored) {
         for notice in check_resume(&resumed.dir, stored, &recipe)? {
             say(&notice);
@@ -98,13 +97,14 @@ pub fn settle<R: Recipe>(resolve: Resolve<'_, R>, resumed: Option<&Resumed>) -> 
     Ok((recipe, device))
 }
 
-/// Settles device and threads in place.
+/// Settles device, precision and threads in place.
 pub fn start_torch(run: &mut RunSection) -> Result<Device> {
     let device = run.device.parse::<DeviceChoice>()?.resolve()?;
     run.device = match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         _ => "cpu".to_owned(),
     };
+    run.precision = run.precision.settle(device)?;
     let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let threads = *run.threads.get_or_insert_with(cores);
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));

@@ -9,13 +9,14 @@
 use std::ops::AddAssign;
 
 use cloze_formats::stream::{GlobalBatch, GlueBatch, Labels, PretrainBatch, Sequences, SquadBatch};
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::model::{Bert, cross_entropy_sum};
 
 /// Sums over instances of pre-training; `+=` joins those of several batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PretrainSums {
     /// Sum of the masked-LM cross entropies, in nats.
     pub masked_lm_loss: f64,
@@ -70,7 +71,7 @@ impl PretrainSums {
 }
 
 /// Sums over labelled instances of a classification or regression task; `+=` joins those of several batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClassificationSums {
     /// Sum of the cross entropies, in nats; of squared errors in regression.
     pub loss: f64,
@@ -101,7 +102,7 @@ impl ClassificationSums {
 }
 
 /// Sums over windows of a question-answering task; `+=` joins those of several batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct QuestionAnsweringSums {
     /// Sum over windows of the mean of the start's and the end's cross entropy, in nats.
     pub loss: f64,
@@ -142,8 +143,8 @@ pub fn pretrain_step(model: &mut Bert, batch: &GlobalBatch<PretrainBatch>) -> Re
     let mut sums = Sums::new();
     for micro_batch in &batch.micro_batches {
         let parts = pretrain_losses(model, micro_batch, true)?;
-        let masked_lm = divided(&parts.masked_lm_loss, batch.num_masked)?;
-        let next_sentence = divided(&parts.next_sentence_loss, batch.num_instances)?;
+        let masked_lm = scaled(model, &parts.masked_lm_loss, batch.num_masked)?;
+        let next_sentence = scaled(model, &parts.next_sentence_loss, batch.num_instances)?;
         masked_lm.f_add(&next_sentence)?.f_backward()?;
         sums.add(&parts.tensors())?;
     }
@@ -178,7 +179,7 @@ pub fn classification_step(model: &mut Bert, batch: &GlobalBatch<GlueBatch>) -> 
             )
         })?;
         let (loss, correct) = label_loss(&logits, labels)?;
-        divided(&loss, batch.num_instances)?.f_backward()?;
+        scaled(model, &loss, batch.num_instances)?.f_backward()?;
         sums.add(&[&loss, &correct])?;
     }
     Ok(classification_sums(&sums.read()?, batch.num_instances))
@@ -222,7 +223,7 @@ pub fn question_answering_step(model: &mut Bert, batch: &GlobalBatch<SquadBatch>
         let (start_loss, start_correct) = side(0, &micro_batch.start_positions)?;
         let (end_loss, end_correct) = side(1, &micro_batch.end_positions)?;
         let loss = start_loss.f_add(&end_loss)?.f_div_scalar(2.0)?;
-        divided(&loss, batch.num_instances)?.f_backward()?;
+        scaled(model, &loss, batch.num_instances)?.f_backward()?;
         sums.add(&[&loss, &start_correct, &end_correct])?;
     }
     let read = sums.read()?;
@@ -317,9 +318,9 @@ fn classification_sums(read: &[f64], num_instances: u64) -> ClassificationSums {
     ClassificationSums { loss: read[0], correct: read[1] as u64, num_instances }
 }
 
-/// `loss / count`; a count of 0 (nothing is masked) leaves the empty sum 0.
-fn divided(loss: &Tensor, count: u64) -> Result<Tensor> {
-    Ok(loss.f_div_scalar(count.max(1) as f64)?)
+/// `loss / count`, times the scale of the model's gradients; a count of 0 (nothing is masked) leaves the empty sum 0.
+fn scaled(model: &Bert, loss: &Tensor, count: u64) -> Result<Tensor> {
+    Ok(loss.f_div_scalar(count.max(1) as f64 / model.parameters().gradient_scale())?)
 }
 
 /// `classes` as a tensor beside `logits` `[R, C]`, one class per row.

@@ -1,7 +1,7 @@
 //! The pieces that every block is made of.
 
 use cloze_torch_ext::cpu_dropout;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::parameters::{Init, LeafId, Parameters, ParametersBuilder};
@@ -20,7 +20,9 @@ impl Pass<'_> {
         if !self.train || probability == 0.0 {
             return Ok(x);
         }
-        if x.device() == Device::Cpu { Ok(cpu_dropout(&x, probability)?) } else { Ok(x.f_dropout(probability, true)?) }
+        // The shim's kernel is for fp32; in mixed precision torch's own does it.
+        let is_plain = x.device() == Device::Cpu && x.kind() == Kind::Float;
+        if is_plain { Ok(cpu_dropout(&x, probability)?) } else { Ok(x.f_dropout(probability, true)?) }
     }
 }
 

@@ -17,6 +17,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::parameters::{Parameters, ParametersBuilder};
+use crate::precision::Precision;
 use config::BertConfig;
 use embeddings::Embeddings;
 use encoder::Encoder;
@@ -34,6 +35,7 @@ pub struct Bert {
     embeddings: Embeddings,
     encoder: Encoder,
     head_layers: HeadLayers,
+    precision: Precision,
 }
 
 /// Sequences as the padded grid that the encoder computes on.
@@ -118,7 +120,7 @@ impl Bert {
         let encoder = Encoder::declare(&mut declare, &config);
         let head_layers = HeadLayers::declare(&mut declare, &config, head, embeddings.word());
         let parameters = builder.build(device, seed)?;
-        Ok(Self { config, head, parameters, embeddings, encoder, head_layers })
+        Ok(Self { config, head, parameters, embeddings, encoder, head_layers, precision: Precision::Fp32 })
     }
 
     /// Its configuration.
@@ -146,6 +148,11 @@ impl Bert {
         &mut self.parameters
     }
 
+    /// What forward passes compute in from here on, fp32 at first. Parameters and gradients stay fp32.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
     /// Logits of both pre-training heads; masked-LM only at `masked_positions`, `[M]` indices into the packed tokens.
     ///
     /// `train` turns dropout on.
@@ -161,6 +168,7 @@ impl Bert {
         let HeadLayers::PreTraining { pooler, masked_lm, next_sentence } = &self.head_layers else {
             return Err(self.wrong_head("pre-training"));
         };
+        let _autocast = self.precision.autocast(self.device())?;
         let (pass, grid, hidden_GH) = self.encode(sequences, train)?;
         let masked_MH = hidden_GH.f_index_select(0, &grid.cells_of(masked_positions)?)?;
         Ok(PreTrainingLogits {
@@ -177,6 +185,7 @@ impl Bert {
         let HeadLayers::SequenceClassification { pooler, classifier, dropout } = &self.head_layers else {
             return Err(self.wrong_head("sequence classification"));
         };
+        let _autocast = self.precision.autocast(self.device())?;
         let (pass, grid, hidden_GH) = self.encode(sequences, train)?;
         let pooled_BH = pass.dropout(pool(pass, pooler, &hidden_GH, &grid)?, *dropout)?;
         classifier.forward(pass, &pooled_BH)
@@ -190,6 +199,7 @@ impl Bert {
         let HeadLayers::QuestionAnswering { outputs } = &self.head_layers else {
             return Err(self.wrong_head("question answering"));
         };
+        let _autocast = self.precision.autocast(self.device())?;
         let (pass, grid, hidden_GH) = self.encode(sequences, train)?;
         let logits_BS2 = outputs.forward(pass, &hidden_GH)?.f_view([grid.batch_len, grid.seq_len, 2])?;
         let Some(mask_B11S) = &grid.mask_B11S else { return Ok(logits_BS2) };
