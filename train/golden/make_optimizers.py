@@ -1,6 +1,7 @@
 """Makes optimizers.safetensors: parameters after updates by LAMB (written out in plain torch, float64) and torch.optim.AdamW.
 
-LAMB follows NVIDIA's fused implementation step by step, tensor by tensor. Results are stored as float32.
+LAMB follows NVIDIA's fused implementation step by step, tensor by tensor. Results are stored as float32. The gradient of step s is
+`scale[s] * gradient[s % NUM_GRADIENTS]`, multiplied in float32, so that the file stays small.
 Run: python make_optimizers.py (needs torch 2.11, numpy, safetensors).
 """
 
@@ -10,7 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 HERE = pathlib.Path(__file__).parent
-NUM_STEPS = 10
+NUM_STEPS = 100
+NUM_GRADIENTS = 10
+KEPT = (1, 2, 10, NUM_STEPS)
 # name: shape, weight decay. One tensor starts at zero: its trust ratio is 1 then.
 TENSORS = {"a.weight": ((5, 7), True), "b.bias": ((7,), False), "zero.weight": ((4, 3), True), "c.weight": ((82, 50), True), "d.LayerNorm.weight": ((9,), False)}
 
@@ -45,21 +48,23 @@ def main():
     generator = torch.Generator().manual_seed(3)
     out = {}
     start, gradients = {}, [{} for _ in range(NUM_STEPS)]
+    # Global norms from about 0.2 to 60: some are clipped, some are not.
+    scale = torch.logspace(-2.5, 0, NUM_STEPS)[torch.randperm(NUM_STEPS, generator=generator)]
+    out["scale"] = scale
     for name, (shape, _) in TENSORS.items():
         p = torch.randn(shape, generator=generator)
         start[name] = torch.zeros(shape) if name.startswith("zero") else p
         out[f"start.{name}"] = start[name]
-        # Global norms from about 0.2 to 60: some are clipped, some are not.
-        scale = torch.logspace(-2.5, 0, NUM_STEPS)
+        some = torch.randn((NUM_GRADIENTS, *shape), generator=generator)
         for step in range(NUM_STEPS):
-            gradients[step][name] = scale[step] * torch.randn(shape, generator=generator)
-        out[f"gradient.{name}"] = torch.stack([g[name] for g in gradients])
+            gradients[step][name] = scale[step] * some[step % NUM_GRADIENTS]
+        out[f"gradient.{name}"] = some
     rates = [learning_rate(step, 0.02, 0.3, NUM_STEPS + 1) for step in range(NUM_STEPS)]
     out["learning_rate"] = torch.tensor(rates, dtype=torch.float64)
 
     double = {name: p.double().clone() for name, p in start.items()}
     for t in lamb(double, [{n: x.double() for n, x in g.items()} for g in gradients], rates):
-        out |= {f"lamb.{t}.{name}": p.float() for name, p in double.items() if t in (1, 2, NUM_STEPS)}
+        out |= {f"lamb.{t}.{name}": p.float() for name, p in double.items() if t in KEPT}
 
     double = {name: p.double().clone().requires_grad_() for name, p in start.items()}
     groups = [
@@ -74,7 +79,7 @@ def main():
         for group in adamw.param_groups:
             group["lr"] = rates[step]
         adamw.step()
-        if step + 1 in (1, 2, NUM_STEPS):
+        if step + 1 in KEPT:
             out |= {f"adamw.{step + 1}.{name}": p.detach().float().clone() for name, p in double.items()}
     save_file({name: t.contiguous() for name, t in out.items()}, HERE / "optimizers.safetensors")
     norms = [float(torch.sqrt(sum((x.double() ** 2).sum() for x in g.values()))) for g in gradients]

@@ -19,7 +19,8 @@ use crate::error::{Error, Result};
 use crate::interop::vocabulary::{TOKENIZER_CONFIG, VOCABULARY, tokenizer_config};
 use crate::interop::{huggingface, safetensors};
 use crate::model::Bert;
-use crate::optim::{Optimizer, OptimizerState};
+use crate::optim::{LossScale, Optimizer, OptimizerState};
+use crate::trainer::RecentLoss;
 
 /// Name of the directory of checkpoints in a run directory.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -36,7 +37,7 @@ pub struct Position {
     pub step: u64,
     /// Next instance of the stream. Skipped steps move it too.
     pub cursor: Cursor,
-    /// Steps skipped because a loss or gradient was not finite.
+    /// Steps skipped because a loss or gradient was not finite, or the loss a spike.
     pub num_skipped: u64,
     /// Of these, the ones since the last update.
     pub num_skipped_in_a_row: u64,
@@ -46,6 +47,12 @@ pub struct Position {
     pub measured_epoch: u64,
     /// Seconds trained, over all attempts.
     pub seconds: f64,
+    /// Loss scale of fp16.
+    #[serde(default)]
+    pub loss_scale: Option<LossScale>,
+    /// What loss spikes are measured against.
+    #[serde(default)]
+    pub recent_loss: RecentLoss,
 }
 
 /// Size and hash of a file.
@@ -96,6 +103,9 @@ pub struct State {
     pub recipe: serde_json::Value,
     /// Where the run stands.
     pub position: Position,
+    /// Sums over the steps since the last row of the log.
+    #[serde(default)]
+    pub window: serde_json::Value,
     /// What it learns from.
     pub data: DataIdentity,
     /// The optimizer.
@@ -112,6 +122,8 @@ pub struct Snapshot<'a> {
     pub recipe: &'a serde_json::Value,
     /// Where the run stands.
     pub position: &'a Position,
+    /// Sums over the steps since the last row of the log.
+    pub window: &'a serde_json::Value,
     /// What it learns from.
     pub data: &'a DataIdentity,
     /// The weights.
@@ -122,14 +134,23 @@ pub struct Snapshot<'a> {
     pub vocabulary: &'a [u8],
 }
 
+/// Which checkpoints of a run stay.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// This many of the newest ones.
+    pub newest: usize,
+    /// Besides, those of steps that are a multiple of this.
+    pub every: Option<u64>,
+}
+
 /// Publishes a checkpoint in the run directory `run`. Returns its directory.
 ///
-/// Of it and the ones before it, the newest `keep` stay. Ones of later steps go: the run was resumed before them, so they
+/// Of it and the ones before it, those stay that `keep` says. Ones of later steps go: the run was resumed before them, so they
 /// are damaged, and would count as the newest.
 ///
 /// # Errors
 /// The disk is full or not writable; nothing is published then and older checkpoints stay.
-pub fn save(run: &Path, snapshot: &Snapshot<'_>, keep: usize) -> Result<PathBuf> {
+pub fn save(run: &Path, snapshot: &Snapshot<'_>, keep: Keep) -> Result<PathBuf> {
     let checkpoints = run.join(CHECKPOINTS);
     fs::create_dir_all(&checkpoints).map_err(Error::io(&checkpoints))?;
     let step = snapshot.position.step;
@@ -152,7 +173,8 @@ pub fn save(run: &Path, snapshot: &Snapshot<'_>, keep: usize) -> Result<PathBuf>
     }
     let (later, mut others): (Vec<_>, Vec<_>) =
         list(run)?.into_iter().filter(|(_, other)| *other != dir).partition(|(other, _)| *other > step);
-    others.truncate((others.len() + 1).saturating_sub(keep));
+    others.truncate((others.len() + 1).saturating_sub(keep.newest));
+    others.retain(|(other, _)| !keep.every.is_some_and(|every| other.is_multiple_of(every)));
     for (_, old) in later.into_iter().chain(others) {
         remove(&old)?;
     }
@@ -222,6 +244,7 @@ fn write(dir: &Path, snapshot: &Snapshot<'_>) -> Result<()> {
         task: snapshot.task.to_owned(),
         recipe: snapshot.recipe.clone(),
         position: snapshot.position.clone(),
+        window: snapshot.window.clone(),
         data: snapshot.data.clone(),
         optimizer: OptimizerInfo { kind, step, layout },
         files: sums(dir)?,

@@ -83,13 +83,51 @@ pub fn check_vocabulary(dataset: &Dataset, model: &Path, vocab_size: i64) -> Res
         return Ok(false);
     }
     let vocabulary = Vocabulary::read(&path)?;
+    if vocabulary.len() as i64 > vocab_size {
+        let message = format!(
+            "expected at most {vocab_size} tokens (vocab_size in config.json), found {}; give the model its own vocab.txt",
+            vocabulary.len()
+        );
+        return Err(Error::file(&path, message));
+    }
     same_vocabulary(dataset, model, &vocabulary)?;
+    if let Some(cased) = is_cased(model)? {
+        same_case(dataset, model, cased)?;
+    }
     Ok(true)
 }
 
 /// Checks that two datasets of one run share their vocabulary.
 pub fn check_vocabularies(dataset: &Dataset, other: &Dataset) -> Result<()> {
-    same_vocabulary(other, dataset.dir(), dataset.vocabulary())
+    same_vocabulary(other, dataset.dir(), dataset.vocabulary())?;
+    same_case(other, dataset.dir(), dataset.manifest().vocabulary.cased)
+}
+
+/// Whether the tokenizer of the model directory `model` keeps case, where its tokenizer_config.json says.
+fn is_cased(model: &Path) -> Result<Option<bool>> {
+    let path = model.join("tokenizer_config.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
+    let config: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format!("expected JSON: {e}")))?;
+    Ok(config["do_lower_case"].as_bool().map(|lower| !lower))
+}
+
+fn same_case(dataset: &Dataset, owner: &Path, cased: bool) -> Result<()> {
+    let found = dataset.manifest().vocabulary.cased;
+    if found == cased {
+        return Ok(());
+    }
+    let name = |cased| if cased { "cased" } else { "uncased" };
+    let message = format!(
+        "expected {} text, as {} has it, found {}; prepare the data the same way",
+        name(cased),
+        owner.display(),
+        name(found)
+    );
+    Err(Error::file(dataset.dir(), message))
 }
 
 fn same_vocabulary(dataset: &Dataset, owner: &Path, vocabulary: &Vocabulary) -> Result<()> {

@@ -102,9 +102,9 @@ pub enum Error {
         /// The process that failed.
         rank: u32,
     },
-    /// Losses or gradients stayed infinite or not a number.
+    /// Losses or gradients stayed infinite, not a number, or far above those before.
     #[error(
-        "{}: expected a finite loss and gradient, found {found} non-finite steps in a row after step {step}; lower the \
+        "{}: expected a finite loss and gradient, found {found} {what} in a row after step {step}; lower the \
          learning rate or lengthen the warm-up and start anew{}", path.display(), from(checkpoint.as_deref())
     )]
     NonFinite {
@@ -112,6 +112,8 @@ pub enum Error {
         path: PathBuf,
         /// Consecutive skipped steps.
         found: u64,
+        /// What the last of them was.
+        what: &'static str,
         /// Updates made before them.
         step: u64,
         /// The run's newest checkpoint, saved before them.

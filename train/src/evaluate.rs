@@ -46,7 +46,8 @@ pub fn run(options: &EvaluateOptions) -> Result<Summary> {
     let started = Instant::now();
     validate_evaluation(&options.run, options.batch_tokens, &options.answers)?;
     let signals = Signals::listen()?;
-    let device = setup::start_torch(&mut options.run.clone(), &World::alone())?;
+    let mut run = options.run.clone();
+    let device = setup::start_torch(&mut run, &World::alone())?;
     let dataset = data::open(&options.data, options.task.kind())?;
     let origin = Origin::open(&options.checkpoint)?;
     if !data::check_vocabulary(&dataset, &origin.dir, origin.config.vocab_size)? {
@@ -55,6 +56,7 @@ pub fn run(options: &EvaluateOptions) -> Result<Summary> {
     data::check_length(&dataset, origin.config.max_position_embeddings)?;
     let mut bert = Bert::new(origin.config.clone(), head(options.task, &origin), device, 0)?;
     origin.load(&mut bert, Missing::Forbidden)?;
+    bert.set_precision(run.precision);
     fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
     let mut summary = Summary::default();
     let command = format!("evaluate {}", options.task.name());

@@ -119,7 +119,7 @@ impl ParametersBuilder {
         let leaves = self.leaves(&leaf_offsets, &flat, &gradient)?;
         let leaf_len = |declaration: &Declaration| declaration.leaf_shape().iter().product::<i64>();
         let leaf_ranges = leaf_offsets.iter().zip(&self.declarations).map(|(&at, d)| at..at + leaf_len(d)).collect();
-        Ok(Parameters { flat, gradient, decayed_len, entries, index, leaves, leaf_ranges })
+        Ok(Parameters { flat, gradient, gradient_scale: 1.0, decayed_len, entries, index, leaves, leaf_ranges })
     }
 
     /// Always drawn on the CPU, so that a seed means the same weights on any device.
@@ -171,6 +171,7 @@ fn index_by_name(entries: &[Entry]) -> Result<HashMap<String, usize>> {
 pub struct Parameters {
     flat: Tensor,
     gradient: Tensor,
+    gradient_scale: f64,
     decayed_len: i64,
     entries: Vec<Entry>,
     index: HashMap<String, usize>,
@@ -187,6 +188,17 @@ impl Parameters {
     /// Every gradient, `[N]` f32, laid out like [`Self::flat`].
     pub fn gradient(&self) -> &Tensor {
         &self.gradient
+    }
+
+    /// What the values of [`Self::gradient`] are multiples of: steps scale their losses with it before backward, optimizers
+    /// divide by it. 1 unless fp16 needs another.
+    pub fn gradient_scale(&self) -> f64 {
+        self.gradient_scale
+    }
+
+    /// Sets [`Self::gradient_scale`] for the steps from here on; a power of two loses nothing.
+    pub fn set_gradient_scale(&mut self, scale: f64) {
+        self.gradient_scale = scale;
     }
 
     /// Elements of the flat buffers before this one belong to parameters with weight decay, the others have none.

@@ -1,22 +1,33 @@
 //! What a run is about to do: every quantity that follows from recipe, model and data, printed before the first step.
 
 use cloze_formats::dataset::Dataset;
+use serde_json::{Map, Value};
 
 use crate::data::mean_lengths;
 use crate::model::config::BertConfig;
+use crate::precision::Precision;
 use crate::progress::thousands;
+use crate::summary::Summary;
 use crate::world::World;
 
 /// Labelled quantities, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     lines: Vec<(&'static str, String)>,
+    values: Map<String, Value>,
 }
 
 impl Plan {
-    /// Adds a quantity.
-    pub fn add(&mut self, label: &'static str, value: impl Into<String>) {
-        self.lines.push((label, value.into()));
+    /// Adds a quantity, as people read it.
+    pub fn add(&mut self, label: &'static str, text: impl Into<String>) {
+        let text = text.into();
+        self.add_value(label, text.clone(), text);
+    }
+
+    /// Adds a quantity as programs and as people read it.
+    pub fn add_value(&mut self, label: &'static str, value: impl Into<Value>, text: impl Into<String>) {
+        self.values.insert(label.replace([' ', '-'], "_"), value.into());
+        self.lines.push((label, text.into()));
     }
 
     /// Adds what follows from the shape of the model.
@@ -30,14 +41,15 @@ impl Plan {
                 thousands(vocab_size.unsigned_abs())
             ),
         );
-        self.add("parameters", thousands(num_parameters.unsigned_abs()));
+        self.add_value("parameters", num_parameters, thousands(num_parameters.unsigned_abs()));
     }
 
     /// Adds what a step is made of. `num_micro_batches` and `num_tokens` are those of the first step.
     pub fn add_step(&mut self, global_batch_size: u64, num_micro_batches: usize, num_tokens: u64) {
-        self.add("instances per step", thousands(global_batch_size));
-        self.add("micro-batches", format!("{num_micro_batches} in the first step"));
-        self.add("tokens per step", format!("{} in the first step, padding not counted", thousands(num_tokens)));
+        self.add_value("instances per step", global_batch_size, thousands(global_batch_size));
+        self.add_value("micro-batches", num_micro_batches, format!("{num_micro_batches} in the first step"));
+        let text = format!("{} in the first step, padding not counted", thousands(num_tokens));
+        self.add_value("tokens per step", num_tokens, text);
     }
 
     /// Adds the processes, where there are several.
@@ -51,15 +63,32 @@ impl Plan {
     /// Adds how long the run is.
     pub fn add_length(&mut self, num_instances: u64, global_batch_size: u64, steps: u64) {
         let steps_per_epoch = num_instances as f64 / global_batch_size as f64;
-        self.add("dataset", format!("{} instances", thousands(num_instances)));
-        self.add("steps per epoch", format!("{steps_per_epoch:.1}"));
-        self.add("steps", format!("{} ({:.2} epochs)", thousands(steps), steps as f64 / steps_per_epoch));
+        let epochs = steps as f64 / steps_per_epoch;
+        self.add_value("dataset", num_instances, format!("{} instances", thousands(num_instances)));
+        self.add_value("steps per epoch", steps_per_epoch, format!("{steps_per_epoch:.1}"));
+        self.add_value("steps", steps, format!("{} ({epochs:.2} epochs)", thousands(steps)));
+        self.values.insert("epochs".to_owned(), epochs.into());
     }
 
     /// The plan as aligned lines.
     pub fn render(&self) -> String {
         let width = self.lines.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
         self.lines.iter().map(|(label, value)| format!("  {label:width$}  {value}\n")).collect()
+    }
+
+    /// The plan as the result of a command.
+    pub fn into_summary(self) -> Summary {
+        let mut summary = Summary::default();
+        let mut values = self.values;
+        for (label, text) in self.lines {
+            let key = label.replace([' ', '-'], "_");
+            let value = values.remove(&key).unwrap_or(Value::Null);
+            summary.add(&key, value, text);
+        }
+        for (key, value) in values {
+            summary.add_value(&key, value);
+        }
+        summary
     }
 }
 
@@ -70,36 +99,50 @@ impl Plan {
 /// feed-forward (24 h^2 where i = 4 h), attention, masked-LM head. Lengths are those of the dataset, without padding.
 pub fn flops_per_step(config: &BertConfig, dataset: &Dataset, global_batch_size: u64, num_masked: f64) -> f64 {
     let (mean_len, mean_square) = mean_lengths(dataset);
-    3.0 * global_batch_size as f64 * forward_flops(config, mean_len, mean_square, num_masked)
+    global_batch_size as f64 * training_flops(config, mean_len, mean_square, num_masked)
 }
 
-/// Floating-point operations of the forward pass of an instance of mean length `mean_len`, see [`flops_per_step`].
-pub fn forward_flops(config: &BertConfig, mean_len: f64, mean_square: f64, num_masked: f64) -> f64 {
+/// Floating-point operations of training on an instance of `len` tokens, the square of which is `square`, with `num_masked`
+/// predictions. Linear in these three: sums over instances give the operations of all.
+pub fn training_flops(config: &BertConfig, len: f64, square: f64, num_masked: f64) -> f64 {
     let (h, i) = (config.hidden_size as f64, config.intermediate_size as f64);
     let (layers, vocab) = (config.num_hidden_layers as f64, config.vocab_size as f64);
-    let dense = (8.0 * h * h + 4.0 * h * i) * mean_len * layers;
-    let attention = 4.0 * mean_square * h * layers;
-    dense + attention + num_masked * 2.0 * (h * h + h * vocab)
+    let dense = (8.0 * h * h + 4.0 * h * i) * len * layers;
+    let attention = 4.0 * square * h * layers;
+    3.0 * (dense + attention + num_masked * 2.0 * (h * h + h * vocab))
 }
 
-/// Estimated bytes at the peak of a training step in fp32: parameters, gradients and two moments, and what a micro-batch of
-/// `micro_batch_tokens` keeps for the backward pass.
+/// Parameters of a model of this shape with both heads of pre-training.
+pub fn num_pretraining_parameters(config: &BertConfig) -> i64 {
+    let (h, i) = (config.hidden_size, config.intermediate_size);
+    let embeddings = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size + 2) * h;
+    let layer = 4 * (h * h + h) + (h * i + i) + (i * h + h) + 4 * h;
+    let heads = 2 * (h * h + h) + 2 * h + config.vocab_size + 2 * h + 2;
+    embeddings + config.num_hidden_layers * layer + heads
+}
+
+/// Estimated bytes at the peak of a training step: parameters, gradients and two moments in fp32, the 16-bit copy of the
+/// parameters where there is one, and what a micro-batch of `micro_batch_tokens` keeps for the backward pass.
 ///
-/// Per layer and token about 16 h + 2 i values of 4 bytes for projections, LayerNorm, dropout and feed-forward, and 3 N s
-/// for attention weights; per prediction 3 V for logits and their gradient. After Korthikanti et al., "Reducing
-/// Activation Recomputation in Large Transformer Models", 2022; good to about a third.
+/// Per layer and token about 16 h + 2 i values for projections, LayerNorm, dropout and feed-forward, and 3 N s for attention
+/// weights, which a GPU's fused attention does not keep; per prediction 3 V for logits and their gradient. A value has 4 bytes;
+/// in mixed precision, where matrix products give 16 bits and LayerNorm and residuals 32, 3 on average. After Korthikanti et al.,
+/// "Reducing Activation Recomputation in Large Transformer Models", 2022; good to about a third.
 pub fn memory_estimate(
     config: &BertConfig,
     num_parameters: i64,
+    (precision, on_gpu): (Precision, bool),
     micro_batch_tokens: u64,
     max_len: u64,
     masked_share: f64,
 ) -> f64 {
     let (h, i, heads) = (config.hidden_size as f64, config.intermediate_size as f64, config.num_attention_heads as f64);
     let tokens = micro_batch_tokens.max(max_len) as f64;
-    let per_layer = tokens * (16.0 * h + 2.0 * i + 3.0 * heads * max_len as f64);
+    let attention = if on_gpu { 0.0 } else { 3.0 * heads * max_len as f64 };
+    let activations = tokens * (16.0 * h + 2.0 * i + attention) * config.num_hidden_layers as f64;
     let logits = 3.0 * tokens * masked_share * config.vocab_size as f64;
-    16.0 * num_parameters as f64 + 4.0 * (per_layer * config.num_hidden_layers as f64 + logits)
+    let (bytes_per_parameter, bytes_per_value) = if precision.is_half() { (18.0, 3.0) } else { (16.0, 4.0) };
+    bytes_per_parameter * num_parameters as f64 + bytes_per_value * activations + 4.0 * logits
 }
 
 /// Bytes for people: `1.4 GB`.
@@ -110,6 +153,7 @@ pub fn bytes(bytes: f64) -> String {
 /// Operations for people: `3.1 TFLOP`.
 pub fn flops(flops: f64) -> String {
     let (scale, unit) = match flops {
+        1e18.. => (1e18, "EFLOP"),
         1e15.. => (1e15, "PFLOP"),
         1e12.. => (1e12, "TFLOP"),
         _ => (1e9, "GFLOP"),
@@ -120,28 +164,66 @@ pub fn flops(flops: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Bert, Head};
+    use tch::Device;
 
-    #[test]
-    fn flops_agree_with_the_published_table() {
-        // reference: BERT-base, s 128, 20 predictions: 0.0699 T per instance; BERT-large: 0.2406 T.
-        let base = BertConfig { vocab_size: 30_522, ..BertConfig::default() };
-        let tera = |config: &BertConfig| 3.0 * forward_flops(config, 128.0, 128.0 * 128.0, 20.0) / 1e12;
-        assert!((tera(&base) - 0.0699).abs() < 0.0002, "{}", tera(&base));
-        let large = BertConfig {
+    fn large() -> BertConfig {
+        BertConfig {
             hidden_size: 1024,
             num_hidden_layers: 24,
             num_attention_heads: 16,
             intermediate_size: 4096,
-            ..base
-        };
-        assert!((tera(&large) - 0.2406).abs() < 0.0005, "{}", tera(&large));
+            ..BertConfig::default()
+        }
     }
 
     #[test]
-    fn a_plan_is_aligned() {
+    fn flops_agree_with_the_published_table() {
+        // reference: BERT-base, s 128, 20 predictions: 0.0699 T per instance; BERT-large: 0.2406 T.
+        let tera = |config: BertConfig| {
+            training_flops(&BertConfig { vocab_size: 30_522, ..config }, 128.0, 128.0 * 128.0, 20.0) / 1e12
+        };
+        let (base, large) = (tera(BertConfig::default()), tera(large()));
+        assert!((base - 0.0699).abs() < 0.0002, "{base}");
+        assert!((large - 0.2406).abs() < 0.0005, "{large}");
+    }
+
+    #[test]
+    fn parameters_are_counted_as_a_model_has_them() {
+        let config = BertConfig {
+            vocab_size: 40,
+            hidden_size: 16,
+            num_hidden_layers: 3,
+            num_attention_heads: 4,
+            intermediate_size: 24,
+            max_position_embeddings: 12,
+            ..BertConfig::default()
+        };
+        let bert = Bert::new(config.clone(), Head::PreTraining, Device::Cpu, 1).unwrap();
+        assert_eq!(num_pretraining_parameters(&config), bert.parameters().num_parameters());
+    }
+
+    #[test]
+    fn memory_is_of_the_size_that_published_runs_needed() {
+        // NVIDIA runs BERT-large in mixed precision with micro-batches of 256 x 128 tokens on 80 GB.
+        let config = large();
+        let num_parameters = num_pretraining_parameters(&config);
+        let estimate = |tokens, precision| {
+            memory_estimate(&config, num_parameters, (precision, true), tokens, 128, 20.0 / 128.0) / 1e9
+        };
+        assert!((35.0..80.0).contains(&estimate(32_768, Precision::Bf16)), "{}", estimate(32_768, Precision::Bf16));
+        assert!(estimate(32_768, Precision::Fp32) > estimate(32_768, Precision::Bf16));
+        assert!(estimate(65_536, Precision::Bf16) > 1.7 * estimate(32_768, Precision::Bf16));
+    }
+
+    #[test]
+    fn a_plan_is_aligned_and_a_program_reads_its_numbers() {
         let mut plan = Plan::default();
         plan.add("a", "1");
-        plan.add("long", "2");
-        assert_eq!(plan.render(), "  a     1\n  long  2\n");
+        plan.add_value("long one", 2, "two");
+        assert_eq!(plan.render(), "  a         1\n  long one  two\n");
+        let mut out = Vec::new();
+        plan.into_summary().print(&mut out, true).unwrap();
+        assert_eq!(out, b"{\"a\":\"1\",\"long_one\":2}\n");
     }
 }

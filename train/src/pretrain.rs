@@ -1,4 +1,4 @@
-//! Pre-training: masked language model and next-sentence prediction, LAMB, phases 1 and 2.
+//! Pre-training: masked language model and next-sentence prediction, phases 1 and 2.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -13,15 +13,15 @@ use tch::Device;
 
 use crate::checkpoint::{self, Position};
 use crate::data;
+use crate::dry_run::Planned;
 use crate::error::{Error, Result};
 use crate::interop::huggingface::Missing;
 use crate::log;
 use crate::model::config::{Activation, BertConfig};
 use crate::model::{Bert, Head};
-use crate::optim::{Lamb, LambConfig, Optimizer, Schedule};
-use crate::plan::{self, Plan};
+use crate::optim::{Optimizer, Schedule};
 use crate::progress::{say, thousands};
-use crate::recipe::{LambSection, MaskingMode, ModelSection, PretrainData, PretrainRecipe};
+use crate::recipe::{MaskingMode, ModelSection, Preset, PretrainData, PretrainRecipe};
 use crate::run::Signals;
 use crate::setup::{self, Origin, Resolve, Resumed};
 use crate::step::{PretrainSums, evaluate_pretrain, pretrain_step};
@@ -44,8 +44,19 @@ pub struct PretrainOptions {
     pub init: Option<PathBuf>,
     /// Go on with the run in `out`.
     pub resume: bool,
+    /// The machine that micro-batches are fitted to, in place of the recipe's bound.
+    pub fit: Option<Preset>,
     /// How long processes wait for each other.
     pub patience: Patience,
+}
+
+/// What a dry run is given beside.
+#[derive(Clone, Copy, Debug)]
+pub struct DryRun {
+    /// Floating-point operations a second of one device, in 10^12, for the estimate of time; measured here where absent.
+    pub tflops: Option<f64>,
+    /// The machine that the plan is for, where it is not this one.
+    pub preset: Option<Preset>,
 }
 
 /// Pre-trains a BERT.
@@ -56,7 +67,7 @@ pub fn run(options: &PretrainOptions, resolve: Resolve<'_, PretrainRecipe>) -> R
     let signals = Signals::listen()?;
     let group = Rc::new(Group::join(World::from_environment()?, options.patience)?);
     let resumed = setup::resume(options.resume, options.init.as_deref(), &options.out, TASK, &group)?;
-    let ready = group.agree(prepare(options, resolve, resumed, &group))?;
+    let ready = group.agree(ready(options, resolve, resumed, &group))?;
     train(options, ready, group, signals)
 }
 
@@ -66,37 +77,30 @@ struct Ready {
     dataset: Arc<Dataset>,
     held_out: Option<HeldOut>,
     bert: Bert,
-    optimizer: Lamb,
+    optimizer: Box<dyn Optimizer>,
     position: Position,
     stream: Arc<Stream<PretrainGather>>,
     resumed: Option<Resumed>,
 }
 
 /// All that one process does before the first step, and that may fail.
-fn prepare(
+fn ready(
     options: &PretrainOptions,
     resolve: Resolve<'_, PretrainRecipe>,
     resumed: Option<Resumed>,
     group: &Group,
 ) -> Result<Ready> {
     let world = group.world();
-    let (recipe, device) = setup::settle(resolve, resumed.as_ref(), world)?;
-    let dataset = data::open(&options.data, Kind::Pretrain)?;
-    let origin = origin(options, &recipe, resumed.as_ref())?;
-    let config = match &origin {
-        Some(origin) => origin.config.clone(),
-        None => new_config(recipe.model.as_ref().unwrap_or(&ModelSection::default()), &dataset)?,
-    };
-    check_fit(&dataset, origin.as_ref(), &config)?;
-    let held_out = held_out(options, &recipe, &dataset, &config, world)?;
-    let masking = masking(&recipe.data, &dataset)?;
-    let (bert, optimizer, position) = start(&recipe, config, device, origin.as_ref(), resumed.as_ref())?;
+    let Prepared { recipe, device, dataset, origin, config, held_out } =
+        prepare(options, resolve, resumed.as_ref(), world)?;
+    let (bert, optimizer, position) = start(&recipe, config.clone(), device, origin.as_ref(), resumed.as_ref())?;
     if let Some(resumed) = &resumed {
         data::check_same(&dataset, &resumed.dir, &resumed.state)?;
     }
-    let gather = PretrainGather::new(Arc::clone(&dataset), masking, recipe.run.seed)?;
-    let stream = Arc::new(Stream::new(gather, stream_config(&recipe, true, recipe.data.global_batch_size, world)));
-    print_plan(&recipe, &bert, &dataset, &stream, position.cursor, world)?;
+    let stream = Arc::new(stream(&recipe, &dataset, world)?);
+    let first = stream.global_batch(position.cursor)?;
+    let planned = planned(&recipe, &config, &dataset, origin.as_ref(), &first, None, world)?;
+    say(planned.plan().render().trim_end());
     Ok(Ready { recipe, dataset, held_out, bert, optimizer, position, stream, resumed })
 }
 
@@ -111,7 +115,7 @@ fn train(options: &PretrainOptions, ready: Ready, group: Rc<Group>, signals: Sig
         settings: &recipe.run,
         recipe: serde_json::to_value(&recipe).map_err(|e| Error::Invalid(e.to_string()))?,
         bert,
-        optimizer: Box::new(optimizer),
+        optimizer,
         schedule: schedule(&recipe)?,
         total_steps: recipe.schedule.steps,
         data: data::identity(&dataset),
@@ -130,32 +134,104 @@ fn train(options: &PretrainOptions, ready: Ready, group: Rc<Group>, signals: Sig
     Ok(summary)
 }
 
-/// The model that a new run starts from, or the checkpoint that a resumed one goes on from.
-fn origin(options: &PretrainOptions, recipe: &PretrainRecipe, resumed: Option<&Resumed>) -> Result<Option<Origin>> {
-    if let Some(resumed) = resumed {
-        return Ok(Some(Origin::open(&resumed.dir)?));
+/// Says what a run would do, without a run directory.
+///
+/// # Errors
+/// Bad input, as [`run`] would find it.
+pub fn dry_run(options: &PretrainOptions, resolve: Resolve<'_, PretrainRecipe>, dry: DryRun) -> Result<Summary> {
+    let world = World::from_environment()?;
+    let Prepared { recipe, device, dataset, origin, config, .. } = prepare(options, resolve, None, &world)?;
+    let first = stream(&recipe, &dataset, &world)?.global_batch(Cursor::default())?;
+    let planned = planned(&recipe, &config, &dataset, origin.as_ref(), &first, dry.preset, &world)?;
+    let mut plan = planned.plan();
+    planned.add_time(&mut plan, dry.tflops, device)?;
+    Ok(plan.into_summary())
+}
+
+/// What is checked before anything is written.
+struct Prepared {
+    recipe: PretrainRecipe,
+    device: Device,
+    dataset: Arc<Dataset>,
+    origin: Option<Origin>,
+    config: BertConfig,
+    held_out: Option<HeldOut>,
+}
+
+fn prepare(
+    options: &PretrainOptions,
+    resolve: Resolve<'_, PretrainRecipe>,
+    resumed: Option<&Resumed>,
+    world: &World,
+) -> Result<Prepared> {
+    let (mut recipe, device) = setup::settle(resolve, resumed, world)?;
+    let dataset = data::open(&options.data, Kind::Pretrain)?;
+    let origin = match resumed {
+        Some(resumed) => Some(Origin::open(&resumed.dir)?),
+        None => options.init.as_deref().map(Origin::open).transpose()?,
+    };
+    let config = match &origin {
+        Some(origin) => initial_config(origin, recipe.model.as_ref())?,
+        None => new_config(recipe.model.as_ref().unwrap_or(&ModelSection::default()), &dataset)?,
+    };
+    check_fit(&dataset, origin.as_ref(), &config)?;
+    if let Some(preset) = options.fit {
+        let first = stream(&recipe, &dataset, world)?.global_batch(Cursor::default())?;
+        let planned = planned(&recipe, &config, &dataset, origin.as_ref(), &first, Some(preset), world)?;
+        let tokens = preset.micro_batch_tokens(first.num_tokens as f64, |tokens| planned.memory(tokens));
+        recipe.data.micro_batch_tokens = Some(tokens);
     }
-    let Some(init) = &options.init else { return Ok(None) };
-    if recipe.model.is_some() {
-        let message =
-            "expected no [model] section beside --init, which decides the model's shape; leave one of them out";
-        return Err(Error::file(init, message));
+    let held_out = held_out(options, &recipe, &dataset, &config, world)?;
+    Ok(Prepared { recipe, device, dataset, origin, config, held_out })
+}
+
+/// The configuration of the checkpoint that a run starts from. Where the recipe has a model too, their shapes agree, and dropout
+/// is the recipe's.
+fn initial_config(origin: &Origin, model: Option<&ModelSection>) -> Result<BertConfig> {
+    let Some(model) = model else { return Ok(origin.config.clone()) };
+    let found = &origin.config;
+    let shape = [
+        ("hidden_size", model.hidden_size, found.hidden_size),
+        ("num_hidden_layers", model.num_hidden_layers, found.num_hidden_layers),
+        ("num_attention_heads", model.num_attention_heads, found.num_attention_heads),
+        ("intermediate_size", model.intermediate_size.unwrap_or(4 * model.hidden_size), found.intermediate_size),
+        ("max_position_embeddings", model.max_position_embeddings, found.max_position_embeddings),
+    ];
+    let different = |name: &str, expected: &str, found: &str| {
+        let message = format!(
+            "expected {name} = {expected}, as the recipe's [model] has it, found {found}; give another --init, or leave \
+             [model] out"
+        );
+        Err(Error::file(&origin.dir, message))
+    };
+    if let Some((name, expected, found)) = shape.into_iter().find(|(_, expected, found)| expected != found) {
+        return different(name, &expected.to_string(), &found.to_string());
     }
-    Ok(Some(Origin::open(init)?))
+    if activation(model)?.approximate() != found.hidden_act.approximate() {
+        let found = serde_json::to_value(found.hidden_act).unwrap_or_default();
+        return different("hidden_act", &model.hidden_act, found.as_str().unwrap_or_default());
+    }
+    Ok(BertConfig {
+        hidden_dropout_prob: model.hidden_dropout_prob,
+        attention_probs_dropout_prob: model.attention_probs_dropout_prob,
+        ..found.clone()
+    })
+}
+
+fn activation(model: &ModelSection) -> Result<Activation> {
+    serde_json::from_value(json!(model.hidden_act))
+        .map_err(|_| Error::Invalid(format!("model.hidden_act: expected gelu or gelu_new, found {}", model.hidden_act)))
 }
 
 fn new_config(model: &ModelSection, dataset: &Dataset) -> Result<BertConfig> {
     let vocabulary = &dataset.manifest().vocabulary;
-    let hidden_act: Activation = serde_json::from_value(json!(model.hidden_act)).map_err(|_| {
-        Error::Invalid(format!("model.hidden_act: expected gelu or gelu_new, found {}", model.hidden_act))
-    })?;
     let config = BertConfig {
         vocab_size: BertConfig::padded_vocab_size(vocabulary.num_tokens),
         hidden_size: model.hidden_size,
         num_hidden_layers: model.num_hidden_layers,
         num_attention_heads: model.num_attention_heads,
         intermediate_size: model.intermediate_size.unwrap_or(4 * model.hidden_size),
-        hidden_act,
+        hidden_act: activation(model)?,
         hidden_dropout_prob: model.hidden_dropout_prob,
         attention_probs_dropout_prob: model.attention_probs_dropout_prob,
         max_position_embeddings: model.max_position_embeddings,
@@ -212,8 +288,15 @@ fn stream_config(recipe: &PretrainRecipe, shuffle: bool, global_batch_size: u64,
     }
 }
 
+fn stream(recipe: &PretrainRecipe, dataset: &Arc<Dataset>, world: &World) -> Result<Stream<PretrainGather>> {
+    let masking = masking(&recipe.data, dataset)?;
+    let gather = PretrainGather::new(Arc::clone(dataset), masking, recipe.run.seed)?;
+    Ok(Stream::new(gather, stream_config(recipe, true, recipe.data.global_batch_size, world)))
+}
+
 fn schedule(recipe: &PretrainRecipe) -> Result<Schedule> {
-    Schedule::polynomial(recipe.optimizer.learning_rate, recipe.schedule.warmup_fraction, recipe.schedule.steps)
+    let section = &recipe.schedule;
+    Schedule::new(section.curve, recipe.optimizer.learning_rate(), section.warmup_fraction, section.steps)
 }
 
 /// Model, optimizer and position, new or as a checkpoint has them.
@@ -223,19 +306,20 @@ fn start(
     device: Device,
     origin: Option<&Origin>,
     resumed: Option<&Resumed>,
-) -> Result<(Bert, Lamb, Position)> {
+) -> Result<(Bert, Box<dyn Optimizer>, Position)> {
     let mut bert = Bert::new(config, Head::PreTraining, device, recipe.run.seed)?;
     if let Some(origin) = origin {
         origin.load(&mut bert, if resumed.is_some() { Missing::Forbidden } else { Missing::HeadMayBeNew })?;
     }
-    let mut optimizer = Lamb::new(bert.parameters(), lamb(&recipe.optimizer))?;
+    bert.set_precision(recipe.run.precision);
+    let mut optimizer = recipe.optimizer.config().build(bert.parameters())?;
     if let Some(resumed) = resumed {
-        setup::restore(resumed, &mut optimizer)?;
+        setup::restore(resumed, optimizer.as_mut())?;
         return Ok((bert, optimizer, resumed.state.position.clone()));
     }
     if let Some((origin, state)) = origin.and_then(|origin| Some((origin, origin.state.as_ref()?))) {
         if state.optimizer.kind == optimizer.state().kind {
-            checkpoint::load_optimizer(&origin.dir, &state.optimizer, &mut optimizer)?;
+            checkpoint::load_optimizer(&origin.dir, &state.optimizer, optimizer.as_mut())?;
             optimizer.reset_step();
             say(&format!("moments of step {} carried over, step back at 0", state.position.step));
         } else {
@@ -245,53 +329,22 @@ fn start(
     Ok((bert, optimizer, Position::default()))
 }
 
-fn lamb(section: &LambSection) -> LambConfig {
-    LambConfig {
-        beta1: section.beta1,
-        beta2: section.beta2,
-        epsilon: section.epsilon,
-        weight_decay: section.weight_decay,
-        max_gradient_norm: section.max_grad_norm,
-    }
-}
-
-fn print_plan(
-    recipe: &PretrainRecipe,
-    bert: &Bert,
-    dataset: &Dataset,
-    stream: &Stream<PretrainGather>,
-    cursor: Cursor,
-    world: &World,
-) -> Result<()> {
-    let first = stream.global_batch(cursor)?;
-    let section = &recipe.data;
-    let num_masked = first.num_masked as f64 / first.num_instances as f64;
-    let (mean_len, _) = data::mean_lengths(dataset);
-    let num_parameters = bert.parameters().num_parameters();
-    let mut plan = Plan::default();
-    plan.add_model(bert.config(), num_parameters);
-    plan.add("device", format!("{}, {} threads", recipe.run.device, recipe.run.threads.unwrap_or(1)));
-    plan.add_world(world);
-    plan.add_length(dataset.len(), section.global_batch_size, recipe.schedule.steps);
-    plan.add_step(section.global_batch_size, first.micro_batches.len(), first.num_tokens);
-    let masking = if masking(section, dataset)? == Masking::Static { "static" } else { "dynamic" };
-    plan.add("masking", format!("{masking}, {num_masked:.1} predictions per instance of {mean_len:.1} tokens"));
-    let warmup = recipe.schedule.warmup_fraction * recipe.schedule.steps as f64;
-    plan.add("learning rate", format!("{:e}, {warmup:.0} steps of warm-up", recipe.optimizer.learning_rate));
-    plan.add(
-        "work per step",
-        plan::flops(plan::flops_per_step(bert.config(), dataset, section.global_batch_size, num_masked)),
-    );
-    let memory = plan::memory_estimate(
-        bert.config(),
-        num_parameters,
-        section.micro_batch_tokens(),
-        dataset.longest_row() as u64,
-        num_masked / mean_len.max(1.0),
-    );
-    plan.add("memory", format!("about {}", plan::bytes(memory)));
-    say(plan.render().trim_end());
-    Ok(())
+fn planned<'a>(
+    recipe: &'a PretrainRecipe,
+    config: &'a BertConfig,
+    dataset: &'a Dataset,
+    origin: Option<&Origin>,
+    first: &'a GlobalBatch<PretrainBatch>,
+    preset: Option<Preset>,
+    world: &'a World,
+) -> Result<Planned<'a>> {
+    let is_static = masking(&recipe.data, dataset)? == Masking::Static;
+    let masking = if is_static { MaskingMode::Static } else { MaskingMode::Dynamic };
+    let weights = match origin {
+        Some(origin) => format!("from {}", origin.dir.display()),
+        None => format!("new, from seed {}", recipe.run.seed),
+    };
+    Ok(Planned { recipe, config, weights, dataset, masking, first, preset, world })
 }
 
 /// Held-out instances, gathered once.
@@ -345,6 +398,10 @@ impl Task for Pretrain {
         pretrain_step(bert, batch, parallel)
     }
 
+    fn loss(&self, sums: &PretrainSums) -> f64 {
+        sums.loss()
+    }
+
     fn fields(&self, sums: &PretrainSums) -> Map<String, Value> {
         fields(sums)
     }
@@ -371,7 +428,14 @@ impl Task for Pretrain {
             sums += evaluate_pretrain(bert, batch)?;
         }
         let sums = sums.over(group)?;
-        Ok(Some(Measurement { kind: "held_out", fields: fields(&sums), words: words(&sums) }))
+        let mut fields = fields(&sums);
+        let perplexity = sums.mean_masked_lm_loss().exp();
+        fields.insert("masked_lm_perplexity".to_owned(), json!(perplexity));
+        Ok(Some(Measurement {
+            kind: "held_out",
+            fields,
+            words: format!("{} perplexity {perplexity:.1}", words(&sums)),
+        }))
     }
 }
 

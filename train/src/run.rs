@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::checkpoint;
 use crate::error::{Error, Result};
@@ -91,7 +91,10 @@ impl RunDir {
     }
 }
 
-/// SIGINT and SIGTERM, noticed between steps. A second one, of either kind, ends the process at once.
+/// What asks a run to save and end. SIGUSR1 is what Slurm's `--signal` sends ahead of a time limit.
+const ASKING: [i32; 3] = [SIGINT, SIGTERM, SIGUSR1];
+
+/// SIGINT, SIGTERM and SIGUSR1, noticed between steps. A second one, of any kind, ends the process at once.
 #[derive(Clone, Debug, Default)]
 pub struct Signals {
     received: Arc<AtomicUsize>,
@@ -104,11 +107,11 @@ impl Signals {
         let again = Arc::new(AtomicBool::new(false));
         let failed = |source| Error::Invalid(format!("cannot listen for signals: {source}"));
         // Actions run in the order they are registered: a signal must look at the flag before it sets it.
-        for signal in [SIGINT, SIGTERM] {
+        for signal in ASKING {
             signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))
                 .map_err(failed)?;
         }
-        for signal in [SIGINT, SIGTERM] {
+        for signal in ASKING {
             signal_hook::flag::register(signal, Arc::clone(&again)).map_err(failed)?;
             signal_hook::flag::register_usize(signal, Arc::clone(&signals.received), signal as usize)
                 .map_err(failed)?;

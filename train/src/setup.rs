@@ -76,8 +76,8 @@ pub fn enter(resumed: Option<Resumed>, out: &Path, group: &Group) -> Result<(Opt
             let created = if group.is_first() { RunDir::create(out).map(Some) } else { Ok(None) };
             Ok((group.agree(created)?, None))
         }
-        Some(Resumed { run, dir, state: State { recipe, position, .. } }) => {
-            Ok((run, Some(Saved { dir, recipe, position })))
+        Some(Resumed { run, dir, state: State { recipe, position, window, .. } }) => {
+            Ok((run, Some(Saved { dir, recipe, position, window })))
         }
     }
 }
@@ -90,7 +90,7 @@ pub fn damaged(error: &Error, next: Option<&Path>) {
     }
 }
 
-/// The recipe, validated, with device and threads settled; torch uses them from here on.
+/// The recipe, validated and settled; torch uses its device, precision and threads from here on.
 ///
 /// # Errors
 /// A setting is out of range, the device is not there, or a resumed run is given another recipe.
@@ -105,8 +105,7 @@ pub fn settle<R: Recipe>(resolve: Resolve<'_, R>, resumed: Option<&Resumed>, wor
     let mut recipe = resolve(stored.clone())?;
     recipe.validate()?;
     let device = start_torch(recipe.run_mut(), world)?;
-    let (micro_batch_tokens, [on_cpu, on_gpu]) = recipe.micro_batch_tokens_mut();
-    micro_batch_tokens.get_or_insert(if device == Device::Cpu { on_cpu } else { on_gpu });
+    recipe.settle(device);
     if let (Some(resumed), Some(stored)) = (resumed, &stored) {
         for notice in check_resume(&resumed.dir, stored, &recipe)? {
             say(&notice);
@@ -127,13 +126,14 @@ pub fn same<R: Recipe>(group: &Group, recipe: &R, dataset: &Dataset) -> Result<(
     group.same("dataset (checksum of its manifest)", &data::identity(dataset).manifest)
 }
 
-/// Settles device and threads in place: processes of one machine share its GPUs or its cores.
+/// Settles device, precision and threads in place: processes of one machine share its GPUs or its cores.
 pub fn start_torch(run: &mut RunSection, world: &World) -> Result<Device> {
     let device = run.device.parse::<DeviceChoice>()?.resolve(world.local_rank as usize)?;
     run.device = match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         _ => "cpu".to_owned(),
     };
+    run.precision = run.precision.settle(device)?;
     let cores = || {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         (cores / world.local_world_size).max(1)

@@ -9,6 +9,7 @@
 use std::ops::AddAssign;
 
 use cloze_formats::stream::{GlobalBatch, GlueBatch, Labels, PretrainBatch, Sequences, SquadBatch};
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
@@ -16,7 +17,7 @@ use crate::model::{self, Bert, cross_entropy_sum};
 use crate::world::{DataParallel, Group};
 
 /// Sums over instances of pre-training; `+=` joins those of several batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PretrainSums {
     /// Sum of the masked-LM cross entropies, in nats.
     pub masked_lm_loss: f64,
@@ -97,7 +98,7 @@ impl PretrainSums {
 }
 
 /// Sums over labelled instances of a classification or regression task; `+=` joins those of several batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClassificationSums {
     /// Sum of the cross entropies, in nats; of squared errors in regression.
     pub loss: f64,
@@ -128,7 +129,7 @@ impl ClassificationSums {
 }
 
 /// Sums over windows of a question-answering task; `+=` joins those of several batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct QuestionAnsweringSums {
     /// Sum over windows of the mean of the start's and the end's cross entropy, in nats.
     pub loss: f64,
@@ -196,8 +197,8 @@ pub fn pretrain_step_watched(
 ) -> Result<PretrainSums> {
     let losses = |model: &Bert, micro_batch: &PretrainBatch| {
         let parts = pretrain_losses(model, micro_batch, true)?;
-        let masked_lm = divided(&parts.masked_lm_loss, batch.num_masked)?;
-        let next_sentence = divided(&parts.next_sentence_loss, batch.num_instances)?;
+        let masked_lm = scaled(model, &parts.masked_lm_loss, batch.num_masked)?;
+        let next_sentence = scaled(model, &parts.next_sentence_loss, batch.num_instances)?;
         Ok((masked_lm.f_add(&next_sentence)?, parts.into_tensors()))
     };
     let read = accumulate(model, &batch.micro_batches, parallel, losses, 4, ended)?;
@@ -265,7 +266,7 @@ pub fn classification_step(
             )
         })?;
         let (loss, correct) = label_loss(&logits, labels)?;
-        Ok((divided(&loss, batch.num_instances)?, vec![loss, correct]))
+        Ok((scaled(model, &loss, batch.num_instances)?, vec![loss, correct]))
     };
     let read = accumulate(model, &batch.micro_batches, parallel, losses, 2, &mut |_| ())?;
     Ok(classification_sums(&read, batch.num_instances))
@@ -312,7 +313,7 @@ pub fn question_answering_step(
         let (start_loss, start_correct) = side(0, &micro_batch.start_positions)?;
         let (end_loss, end_correct) = side(1, &micro_batch.end_positions)?;
         let loss = start_loss.f_add(&end_loss)?.f_div_scalar(2.0)?;
-        Ok((divided(&loss, batch.num_instances)?, vec![loss, start_correct, end_correct]))
+        Ok((scaled(model, &loss, batch.num_instances)?, vec![loss, start_correct, end_correct]))
     };
     let read = accumulate(model, &batch.micro_batches, parallel, losses, 3, &mut |_| ())?;
     Ok(QuestionAnsweringSums {
@@ -414,9 +415,9 @@ fn classification_sums(read: &[f64], num_instances: u64) -> ClassificationSums {
     ClassificationSums { loss: read[0], correct: read[1] as u64, num_instances }
 }
 
-/// `loss / count`; a count of 0 (nothing is masked) leaves the empty sum 0.
-fn divided(loss: &Tensor, count: u64) -> Result<Tensor> {
-    Ok(loss.f_div_scalar(count.max(1) as f64)?)
+/// `loss / count`, times the scale of the model's gradients; a count of 0 (nothing is masked) leaves the empty sum 0.
+fn scaled(model: &Bert, loss: &Tensor, count: u64) -> Result<Tensor> {
+    Ok(loss.f_div_scalar(count.max(1) as f64 / model.parameters().gradient_scale())?)
 }
 
 /// `classes` as a tensor beside `logits` `[R, C]`, one class per row.

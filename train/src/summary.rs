@@ -18,6 +18,8 @@ pub const SUMMARY: &str = "summary.json";
 pub struct Summary {
     lines: Vec<(String, String)>,
     values: Map<String, Value>,
+    /// What to print for people instead of the table.
+    text: Option<String>,
     /// The signal that stopped the run before its end.
     pub stopped_by: Option<i32>,
 }
@@ -32,6 +34,18 @@ impl Summary {
     pub fn add(&mut self, key: &str, value: impl Into<Value>, text: impl Into<String>) {
         self.values.insert(key.to_owned(), value.into());
         self.lines.push((key.replace('_', " "), text.into()));
+    }
+
+    /// A text, under `key` for programs.
+    pub fn of_text(key: &str, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let values = Map::from_iter([(key.to_owned(), text.clone().into())]);
+        Self { values, text: Some(text), ..Self::default() }
+    }
+
+    /// Adds a fact that only programs read.
+    pub fn add_value(&mut self, key: &str, value: impl Into<Value>) {
+        self.values.insert(key.to_owned(), value.into());
     }
 
     /// Adds how a run ended and where it lies.
@@ -61,6 +75,9 @@ impl Summary {
         }
         if json {
             return writeln!(out, "{}", serde_json::to_string(&self.values)?);
+        }
+        if let Some(text) = &self.text {
+            return write!(out, "{text}");
         }
         let width = self.lines.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
         for (label, text) in &self.lines {

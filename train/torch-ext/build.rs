@@ -20,7 +20,14 @@ fn main() {
         .include("cpp/gloo_names")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .files(["cpp/shim.cpp", "cpp/attention.cpp", "cpp/distributed.cpp", "cpp/fused.cpp", "cpp/lamb.cpp"])
+        .files([
+            "cpp/shim.cpp",
+            "cpp/attention.cpp",
+            "cpp/autocast.cpp",
+            "cpp/distributed.cpp",
+            "cpp/fused.cpp",
+            "cpp/lamb.cpp",
+        ])
         .compile("cloze_torch_shim");
     println!("cargo:rustc-link-search=native={}", libtorch.display());
     println!("cargo:rustc-link-lib=torch_cpu");

@@ -22,8 +22,8 @@ use crate::data;
 use crate::error::{Error, Result};
 use crate::model::config::BertConfig;
 use crate::model::{Bert, Head};
-use crate::optim::{Lamb, LambConfig, Optimizer};
-use crate::plan::{self, forward_flops};
+use crate::optim::{Lamb, Optimizer, OptimizerConfig, OptimizerKind};
+use crate::plan::{self, training_flops};
 use crate::progress::thousands;
 use crate::recipe::RunSection;
 use crate::setup::start_torch;
@@ -71,7 +71,7 @@ pub fn run(options: &BenchTrainOptions) -> Result<Summary> {
     let mut config = options.model.config();
     let (mut source, loader) = source(options, &mut config, &world)?;
     let bert = Bert::new(config, Head::PreTraining, device, settings.seed)?;
-    let optimizer = Lamb::new(bert.parameters(), LambConfig::default())?;
+    let optimizer = Lamb::new(bert.parameters(), OptimizerConfig::new(OptimizerKind::Lamb))?;
     let parallel = DataParallel::new(Rc::clone(&group), bert.parameters())?;
     let mut bench = Bench { bert, parallel, optimizer, device, work: Work::default(), times: Times::default() };
     for _ in 0..options.warmup_steps {
@@ -228,7 +228,7 @@ impl Work {
             self.masked += micro_batch.masked_lm_ids.len() as f64;
             let squares: f64 = sequences.cu_seqlens.windows(2).map(|w| f64::from(w[1] - w[0]).powi(2)).sum();
             let num_masked = micro_batch.masked_lm_ids.len() as f64;
-            self.flops += 3.0 * forward_flops(config, sequences.num_tokens() as f64, squares, num_masked);
+            self.flops += training_flops(config, sequences.num_tokens() as f64, squares, num_masked);
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::evaluate::{self, EvaluateOptions};
 use crate::finetune::FinetuneTask;
 use crate::metrics::answers::AnswerConfig;
+use crate::precision::Precision;
 use crate::recipe::{FinetuneData, RunSection};
 use crate::summary::Summary;
 
@@ -54,6 +55,9 @@ pub(super) struct EvaluateArgs {
     /// Threads of libtorch on the CPU; all cores by default.
     #[arg(long, value_name = "N")]
     threads: Option<u32>,
+    /// What matrix products compute in; all else is fp32.
+    #[arg(long, value_enum, default_value_t = Precision::Auto)]
+    precision: Precision,
     /// Bound on sequences times longest sequence of a forward pass.
     #[arg(long, value_name = "TOKENS", default_value_t = FinetuneData::default().evaluation_batch_tokens)]
     batch_tokens: u64,
@@ -70,7 +74,12 @@ impl EvaluateArgs {
             data: self.data.clone(),
             checkpoint: self.checkpoint.clone(),
             out: self.out.clone(),
-            run: RunSection { device: self.device.clone(), threads: self.threads, ..RunSection::default() },
+            run: RunSection {
+                device: self.device.clone(),
+                threads: self.threads,
+                precision: self.precision,
+                ..RunSection::default()
+            },
             batch_tokens: self.batch_tokens,
             answers,
         })

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::flags::{AnswerFlags, LearningFlags, RunFlags, WorldFlags, base, set};
+use super::flags::{AnswerFlags, LearningFlags, RunFlags, StartFlags, WorldFlags, base, set};
 use crate::error::Result;
 use crate::finetune::{self, FinetuneOptions, FinetuneTask};
-use crate::recipe::FinetuneRecipe;
+use crate::recipe::{FinetuneRecipe, Recipe};
 use crate::summary::Summary;
 
 #[derive(Debug, Subcommand)]
@@ -26,7 +26,7 @@ impl FinetuneCommand {
 
     pub(super) fn json(&self) -> bool {
         let (Self::Squad(args) | Self::Glue(args)) = self;
-        args.json
+        args.start.json
     }
 
     pub(super) fn run(&self) -> Result<Summary> {
@@ -39,9 +39,6 @@ impl FinetuneCommand {
 
 #[derive(Args, Debug)]
 pub(super) struct FinetuneArgs {
-    /// TOML recipe; a resumed run has its own.
-    #[arg(long, value_name = "FILE")]
-    recipe: Option<PathBuf>,
     /// Training dataset made by `cloze-prep squad` or `glue`.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -51,18 +48,11 @@ pub(super) struct FinetuneArgs {
     /// Run directory: metrics.jsonl, checkpoints, predictions, eval.json, summary.json.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Hugging Face model directory, checkpoint or run to start from.
-    #[arg(long, value_name = "DIR")]
-    init: Option<PathBuf>,
-    /// Go on with the run in OUT from its newest whole checkpoint.
-    #[arg(long)]
-    resume: bool,
-    /// Print the summary as JSON.
-    #[arg(long)]
-    json: bool,
     /// Passes over the training dataset.
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
+    #[command(flatten)]
+    start: StartFlags,
     #[command(flatten)]
     learning: LearningFlags,
     #[command(flatten)]
@@ -75,29 +65,25 @@ pub(super) struct FinetuneArgs {
 
 impl FinetuneArgs {
     fn resolve(&self, stored: Option<FinetuneRecipe>) -> Result<FinetuneRecipe> {
-        let mut recipe = base(self.recipe.as_ref(), stored)?;
-        let learning = &self.learning;
+        let mut recipe = base(self.start.recipe.as_ref(), stored, FinetuneRecipe::read)?;
         self.run.apply(&mut recipe.run);
         self.answers.apply(&mut recipe.squad);
-        set(&mut recipe.schedule.epochs, self.epochs);
-        set(&mut recipe.schedule.warmup_fraction, learning.warmup_fraction);
-        set(&mut recipe.data.global_batch_size, learning.global_batch_size);
-        recipe.data.micro_batch_tokens = learning.micro_batch_tokens.or(recipe.data.micro_batch_tokens);
-        set(&mut recipe.optimizer.learning_rate, learning.learning_rate);
-        set(&mut recipe.optimizer.weight_decay, learning.weight_decay);
-        set(&mut recipe.optimizer.max_grad_norm, learning.max_grad_norm);
+        let FinetuneRecipe { optimizer, data, schedule, .. } = &mut recipe;
+        set(&mut schedule.epochs, self.epochs);
+        let batch = (&mut data.global_batch_size, &mut data.micro_batch_tokens);
+        self.learning.apply(optimizer, batch, (&mut schedule.warmup_fraction, &mut schedule.curve));
         Ok(recipe)
     }
 
     fn run(&self, task: FinetuneTask) -> Result<Summary> {
-        let Self { data, dev, out, init, resume, .. } = self;
+        let Self { data, dev, out, start, .. } = self;
         let options = FinetuneOptions {
             task,
             data: data.clone(),
             dev: dev.clone(),
             out: out.clone(),
-            init: init.clone(),
-            resume: *resume,
+            init: start.init.clone(),
+            resume: start.resume,
             patience: self.world.patience(),
         };
         finetune::run(&options, &|stored| self.resolve(stored))

@@ -1,14 +1,33 @@
 //! Flags that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 
 use crate::error::Result;
 use crate::metrics::answers::AnswerConfig;
-use crate::recipe::{Recipe, RunSection};
+use crate::optim::OptimizerKind;
+use crate::precision::Precision;
+use crate::recipe::{Curve, OptimizerSection, Recipe, RunSection};
 use crate::world::{Patience, spawned_by_parent};
+
+/// Where a run begins.
+#[derive(Args, Debug)]
+pub(super) struct StartFlags {
+    /// TOML recipe, for pre-training also the name of one (`cloze-train recipes` lists them); a resumed run has its own.
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Hugging Face model directory, checkpoint or run to start from: weights, and moments where pre-training has any.
+    #[arg(long, value_name = "DIR")]
+    pub init: Option<PathBuf>,
+    /// Go on with the run in OUT from its newest whole checkpoint.
+    #[arg(long)]
+    pub resume: bool,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Where it runs and how often it reports.
 #[derive(Args, Debug)]
@@ -23,6 +42,9 @@ pub(super) struct RunFlags {
     /// Threads of libtorch on the CPU; all cores by default.
     #[arg(long, value_name = "N")]
     pub threads: Option<u32>,
+    /// What matrix products compute in; all else is fp32.
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
     /// Steps between rows of metrics.jsonl.
     #[arg(long, value_name = "STEPS")]
     pub log_every: Option<u64>,
@@ -32,6 +54,12 @@ pub(super) struct RunFlags {
     /// Checkpoints kept.
     #[arg(long, value_name = "N")]
     pub keep_checkpoints: Option<usize>,
+    /// Besides, keep for ever the checkpoints of steps that are a multiple of this.
+    #[arg(long, value_name = "STEPS")]
+    pub keep_checkpoint_every: Option<u64>,
+    /// Skip a step whose loss is more than this many times the mean of recent ones.
+    #[arg(long, value_name = "FACTOR")]
+    pub max_loss_spike: Option<f64>,
 }
 
 /// What decides the result.
@@ -44,6 +72,12 @@ pub(super) struct LearningFlags {
     /// Bound on sequences times longest sequence of one forward and backward pass.
     #[arg(long, value_name = "TOKENS")]
     pub micro_batch_tokens: Option<u64>,
+    /// LAMB or AdamW.
+    #[arg(long, value_enum)]
+    pub optimizer: Option<OptimizerKind>,
+    /// What follows the warm-up.
+    #[arg(long, value_enum)]
+    pub curve: Option<Curve>,
     /// Peak learning rate.
     #[arg(long, value_name = "RATE")]
     pub learning_rate: Option<f64>,
@@ -53,7 +87,7 @@ pub(super) struct LearningFlags {
     /// Decoupled weight decay.
     #[arg(long)]
     pub weight_decay: Option<f64>,
-    /// The gradient is scaled down to this norm.
+    /// The gradient is scaled down to this norm; 0 leaves it as it is.
     #[arg(long, value_name = "NORM")]
     pub max_grad_norm: Option<f64>,
 }
@@ -81,6 +115,28 @@ impl RunFlags {
         set(&mut run.log_every, self.log_every);
         set(&mut run.checkpoint_every, self.checkpoint_every);
         set(&mut run.keep_checkpoints, self.keep_checkpoints);
+        set(&mut run.precision, self.precision);
+        run.keep_checkpoint_every = self.keep_checkpoint_every.or(run.keep_checkpoint_every);
+        run.max_loss_spike = self.max_loss_spike.or(run.max_loss_spike);
+    }
+}
+
+impl LearningFlags {
+    /// Overrides the optimizer, the size of global batch and micro-batch, the share that warms up and what follows.
+    pub(super) fn apply(
+        &self,
+        optimizer: &mut OptimizerSection,
+        (global_batch_size, micro_batch_tokens): (&mut u64, &mut Option<u64>),
+        (warmup_fraction, curve): (&mut f64, &mut Curve),
+    ) {
+        set(global_batch_size, self.global_batch_size);
+        *micro_batch_tokens = self.micro_batch_tokens.or(*micro_batch_tokens);
+        set(warmup_fraction, self.warmup_fraction);
+        set(curve, self.curve);
+        optimizer.kind = self.optimizer.or(optimizer.kind);
+        optimizer.learning_rate = self.learning_rate.or(optimizer.learning_rate);
+        set(&mut optimizer.weight_decay, self.weight_decay);
+        set(&mut optimizer.max_grad_norm, self.max_grad_norm);
     }
 }
 
@@ -126,10 +182,14 @@ pub(super) fn set<T>(setting: &mut T, flag: Option<T>) {
     }
 }
 
-/// The file if one is given, else what a resumed run has stored, else the defaults.
-pub(super) fn base<R: Recipe>(file: Option<&PathBuf>, stored: Option<R>) -> Result<R> {
+/// What `read` makes of the file if one is given, else what a resumed run has stored, else the defaults.
+pub(super) fn base<R: Recipe>(
+    file: Option<&PathBuf>,
+    stored: Option<R>,
+    read: impl Fn(&Path) -> Result<R>,
+) -> Result<R> {
     match file {
-        Some(path) => R::read(path),
+        Some(path) => read(path),
         None => Ok(stored.unwrap_or_default()),
     }
 }

@@ -7,6 +7,7 @@ mod finetune;
 mod flags;
 mod import;
 mod pretrain;
+mod recipes;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -23,11 +24,12 @@ use export::ExportArgs;
 use finetune::FinetuneCommand;
 use import::ImportArgs;
 use pretrain::PretrainArgs;
+use recipes::RecipesArgs;
 
 /// Pre-trains, fine-tunes and evaluates BERT from Cloze datasets.
 ///
-/// Results go to stdout, progress to stderr. Exit codes: 0 done; 2 bad input or any other error, told in one line; 130 and
-/// 143 stopped by SIGINT (Ctrl-C) or SIGTERM after a clean checkpoint, to be continued with --resume.
+/// Results go to stdout, progress to stderr. Exit codes: 0 done; 2 bad input or any other error, told in one line; 130, 143
+/// and 138 stopped by SIGINT (Ctrl-C), SIGTERM or SIGUSR1 (Slurm's warning) after a clean checkpoint, to be continued with --resume.
 #[derive(Debug, Parser)]
 #[command(name = "cloze-train", version, max_term_width = 110)]
 struct Cli {
@@ -39,6 +41,8 @@ struct Cli {
 enum Command {
     /// Train a BERT on masked tokens and next sentences (phase 1, or phase 2 with --init).
     Pretrain(PretrainArgs),
+    /// List the recipes that come with the program, or print one to start your own from.
+    Recipes(RecipesArgs),
     /// Train a BERT on a labelled task and evaluate it after every epoch.
     #[command(subcommand)]
     Finetune(FinetuneCommand),
@@ -61,6 +65,7 @@ impl Command {
     fn run(&self) -> Result<Summary> {
         match self {
             Self::Pretrain(args) => args.run(),
+            Self::Recipes(args) => args.run(),
             Self::Finetune(command) => command.run(),
             Self::Evaluate(command) | Self::Predict(command) => command.run(),
             Self::Import(args) => args.run(),
@@ -80,7 +85,8 @@ impl Command {
 
     fn json(&self) -> bool {
         match self {
-            Self::Pretrain(args) => args.json,
+            Self::Pretrain(args) => args.start.json,
+            Self::Recipes(args) => args.json,
             Self::Finetune(command) => command.json(),
             Self::Evaluate(command) | Self::Predict(command) => command.json(),
             Self::Import(args) => args.json,
@@ -125,7 +131,7 @@ fn failed(error: &Error) -> ExitCode {
 }
 
 fn stopped(signal: i32, summary: &Summary) -> String {
-    let name = if signal == signal_hook::consts::SIGINT { "SIGINT" } else { "SIGTERM" };
+    let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
     match summary.checkpoint() {
         Some(checkpoint) => format!("stopped by {name}; saved {checkpoint}, continue with --resume"),
         None => format!("stopped by {name}; nothing was written"),
@@ -153,7 +159,7 @@ mod tests {
         let recipe = args.resolve(Some(stored)).unwrap();
         assert_eq!(
             (recipe.schedule.steps, recipe.optimizer.learning_rate, recipe.optimizer.weight_decay),
-            (7, 1e-3, 0.5)
+            (7, Some(1e-3), 0.5)
         );
     }
 }

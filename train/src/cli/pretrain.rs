@@ -4,17 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::flags::{LearningFlags, RunFlags, WorldFlags, base, set};
+use super::flags::{LearningFlags, RunFlags, StartFlags, WorldFlags, base, set};
 use crate::error::Result;
-use crate::pretrain::{self, PretrainOptions};
-use crate::recipe::{MaskingMode, PretrainRecipe};
+use crate::pretrain::{self, DryRun, PretrainOptions};
+use crate::recipe::{MaskingMode, Preset, PretrainRecipe, read_or_named};
 use crate::summary::Summary;
 
 #[derive(Args, Debug)]
 pub(super) struct PretrainArgs {
-    /// TOML recipe; without one, BERT-base and the defaults of phase 1. A resumed run has its own.
-    #[arg(long, value_name = "FILE")]
-    recipe: Option<PathBuf>,
     /// Dataset made by `cloze-prep build`.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -22,17 +19,20 @@ pub(super) struct PretrainArgs {
     #[arg(long, value_name = "DIR")]
     held_out: Option<PathBuf>,
     /// Run directory: metrics.jsonl, checkpoints, summary.json.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    /// Model, checkpoint or run to start from: weights, and moments where there are any.
-    #[arg(long, value_name = "DIR")]
-    init: Option<PathBuf>,
-    /// Go on with the run in OUT from its newest whole checkpoint.
-    #[arg(long)]
-    resume: bool,
-    /// Print the summary as JSON.
-    #[arg(long)]
-    pub(super) json: bool,
+    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) start: StartFlags,
+    /// Print what the run would do (steps, work, memory, time) and end; nothing is written.
+    #[arg(long, conflicts_with = "resume")]
+    dry_run: bool,
+    /// Dry run: estimate the time from this rate of one device instead of measuring a few micro-batches here.
+    #[arg(long, value_name = "TFLOP/S", requires = "dry_run")]
+    tflops: Option<f64>,
+    /// Machine to fit to: a100 (80 GB), h100, h200, or several such as 8xh100. Sets precision (bf16) and --micro-batch-tokens (from
+    /// the memory estimate) where their flags do not.
+    #[arg(long, value_name = "MACHINE", conflicts_with = "resume")]
+    preset: Option<Preset>,
     /// Optimizer updates.
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
@@ -61,31 +61,33 @@ fn parse_masking(text: &str) -> std::result::Result<MaskingMode, String> {
 
 impl PretrainArgs {
     pub(super) fn resolve(&self, stored: Option<PretrainRecipe>) -> Result<PretrainRecipe> {
-        let mut recipe = base(self.recipe.as_ref(), stored)?;
-        let learning = &self.learning;
+        let mut recipe = base(self.start.recipe.as_ref(), stored, read_or_named)?;
+        set(&mut recipe.run.precision, self.preset.map(Preset::precision));
         self.run.apply(&mut recipe.run);
-        set(&mut recipe.schedule.steps, self.steps);
-        set(&mut recipe.schedule.warmup_fraction, learning.warmup_fraction);
-        set(&mut recipe.data.masking, self.masking);
-        set(&mut recipe.data.held_out_every, self.held_out_every);
-        set(&mut recipe.data.global_batch_size, learning.global_batch_size);
-        recipe.data.micro_batch_tokens = learning.micro_batch_tokens.or(recipe.data.micro_batch_tokens);
-        set(&mut recipe.optimizer.learning_rate, learning.learning_rate);
-        set(&mut recipe.optimizer.weight_decay, learning.weight_decay);
-        set(&mut recipe.optimizer.max_grad_norm, learning.max_grad_norm);
+        let PretrainRecipe { optimizer, data, schedule, .. } = &mut recipe;
+        set(&mut schedule.steps, self.steps);
+        set(&mut data.masking, self.masking);
+        set(&mut data.held_out_every, self.held_out_every);
+        let batch = (&mut data.global_batch_size, &mut data.micro_batch_tokens);
+        self.learning.apply(optimizer, batch, (&mut schedule.warmup_fraction, &mut schedule.curve));
         Ok(recipe)
     }
 
     pub(super) fn run(&self) -> Result<Summary> {
-        let Self { data, held_out, out, init, resume, .. } = self;
+        let Self { data, held_out, out, start, .. } = self;
         let options = PretrainOptions {
             data: data.clone(),
             held_out: held_out.clone(),
-            out: out.clone(),
-            init: init.clone(),
-            resume: *resume,
+            out: out.clone().unwrap_or_default(),
+            init: start.init.clone(),
+            resume: start.resume,
+            fit: self.preset.filter(|_| self.learning.micro_batch_tokens.is_none()),
             patience: self.world.patience(),
         };
-        pretrain::run(&options, &|stored| self.resolve(stored))
+        let resolve = |stored| self.resolve(stored);
+        if self.dry_run {
+            return pretrain::dry_run(&options, &resolve, DryRun { tflops: self.tflops, preset: self.preset });
+        }
+        pretrain::run(&options, &resolve)
     }
 }

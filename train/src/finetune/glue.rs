@@ -110,6 +110,10 @@ impl Task for Glue {
         classification_step(bert, batch, parallel)
     }
 
+    fn loss(&self, sums: &ClassificationSums) -> f64 {
+        sums.mean_loss()
+    }
+
     fn fields(&self, sums: &ClassificationSums) -> Map<String, Value> {
         let mut fields = Map::from_iter([("loss".to_owned(), json!(sums.mean_loss()))]);
         if !self.is_regression {

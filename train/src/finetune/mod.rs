@@ -1,4 +1,4 @@
-//! Fine-tuning on labelled examples: AdamW, linear warm-up and decay, an evaluation after every epoch.
+//! Fine-tuning on labelled examples, with an evaluation after every epoch.
 
 pub mod glue;
 pub mod squad;
@@ -21,10 +21,10 @@ use crate::interop::huggingface::Missing;
 use crate::log;
 use crate::model::config::BertConfig;
 use crate::model::{Bert, Head};
-use crate::optim::{AdamW, AdamWConfig, Schedule};
+use crate::optim::{Optimizer, Schedule};
 use crate::plan::{self, Plan};
 use crate::progress::{say, thousands};
-use crate::recipe::{AdamwSection, FinetuneRecipe};
+use crate::recipe::FinetuneRecipe;
 use crate::run::Signals;
 use crate::setup::{self, Origin, Resolve, Resumed};
 use crate::summary::{self, Summary};
@@ -129,7 +129,7 @@ struct Begun<'a> {
     train: Arc<Dataset>,
     dev: Vec<DevSet>,
     bert: Bert,
-    optimizer: AdamW,
+    optimizer: Box<dyn Optimizer>,
     position: Position,
     total_steps: u64,
     signals: Signals,
@@ -153,8 +153,8 @@ impl Begun<'_> {
             settings: &recipe.run,
             recipe: serde_json::to_value(&recipe).map_err(|e| Error::Invalid(e.to_string()))?,
             bert,
-            optimizer: Box::new(optimizer),
-            schedule: Schedule::linear(recipe.optimizer.learning_rate, recipe.schedule.warmup_fraction, total_steps)?,
+            optimizer,
+            schedule: schedule(&recipe, total_steps)?,
             total_steps,
             data: data::identity(&train),
             vocabulary: train.vocabulary().bytes().to_vec(),
@@ -274,27 +274,23 @@ fn start(
     device: Device,
     origin: &Origin,
     resumed: Option<&Resumed>,
-) -> Result<(Bert, AdamW, Position)> {
+) -> Result<(Bert, Box<dyn Optimizer>, Position)> {
     let mut config = origin.config.clone();
     if task == FinetuneTask::Glue {
         glue::name_labels(&mut config, train);
     }
     let mut bert = Bert::new(config, task.head(train), device, recipe.run.seed)?;
     origin.load(&mut bert, if resumed.is_some() { Missing::Forbidden } else { Missing::HeadMayBeNew })?;
-    let mut optimizer = AdamW::new(bert.parameters(), adamw(&recipe.optimizer))?;
+    bert.set_precision(recipe.run.precision);
+    let mut optimizer = recipe.optimizer.config().build(bert.parameters())?;
     let Some(resumed) = resumed else { return Ok((bert, optimizer, Position::default())) };
-    setup::restore(resumed, &mut optimizer)?;
+    setup::restore(resumed, optimizer.as_mut())?;
     Ok((bert, optimizer, resumed.state.position.clone()))
 }
 
-fn adamw(section: &AdamwSection) -> AdamWConfig {
-    AdamWConfig {
-        beta1: section.beta1,
-        beta2: section.beta2,
-        epsilon: section.epsilon,
-        weight_decay: section.weight_decay,
-        max_gradient_norm: section.max_grad_norm,
-    }
+fn schedule(recipe: &FinetuneRecipe, total_steps: u64) -> Result<Schedule> {
+    let section = &recipe.schedule;
+    Schedule::new(section.curve, recipe.optimizer.learning_rate(), section.warmup_fraction, total_steps)
 }
 
 fn print_plan<G: cloze_formats::stream::Gather>(
@@ -313,15 +309,18 @@ fn print_plan<G: cloze_formats::stream::Gather>(
     let mut plan = Plan::default();
     plan.add_model(bert.config(), num_parameters);
     plan.add("device", format!("{}, {} threads", recipe.run.device, recipe.run.threads.unwrap_or(1)));
+    plan.add("precision", recipe.run.precision.name());
     plan.add_world(world);
     plan.add_length(train.len(), section.global_batch_size, total_steps);
     plan.add_step(section.global_batch_size, first.micro_batches.len(), first.num_tokens);
     plan.add("tokens per instance", format!("{mean_len:.1}, at most {}", train.longest_row()));
     let warmup = recipe.schedule.warmup_fraction * total_steps as f64;
-    plan.add("learning rate", format!("{:e}, {warmup:.0} steps of warm-up", recipe.optimizer.learning_rate));
+    plan.add("learning rate", format!("{:e}, {warmup:.0} steps of warm-up", recipe.optimizer.learning_rate()));
     plan.add("work per step", plan::flops(plan::flops_per_step(bert.config(), train, section.global_batch_size, 0.0)));
     let longest = train.longest_row() as u64;
-    let memory = plan::memory_estimate(bert.config(), num_parameters, section.micro_batch_tokens(), longest, 0.0);
+    let machine = (recipe.run.precision, bert.device() != Device::Cpu);
+    let tokens = section.micro_batch_tokens();
+    let memory = plan::memory_estimate(bert.config(), num_parameters, machine, tokens, longest, 0.0);
     plan.add("memory", format!("about {}", plan::bytes(memory)));
     say(plan.render().trim_end());
     Ok(())

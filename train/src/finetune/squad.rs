@@ -66,6 +66,10 @@ impl Task for Squad {
         question_answering_step(bert, batch, parallel)
     }
 
+    fn loss(&self, sums: &QuestionAnsweringSums) -> f64 {
+        sums.mean_loss()
+    }
+
     fn fields(&self, sums: &QuestionAnsweringSums) -> Map<String, Value> {
         let share = |correct: u64| correct as f64 / sums.num_instances.max(1) as f64;
         let values = [

@@ -18,6 +18,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::parameters::{Parameters, ParametersBuilder};
+use crate::precision::Precision;
 use config::BertConfig;
 use embeddings::Embeddings;
 use encoder::Encoder;
@@ -35,6 +36,7 @@ pub struct Bert {
     embeddings: Embeddings,
     encoder: Encoder,
     head_layers: HeadLayers,
+    precision: Precision,
 }
 
 /// A packed micro-batch on the model's device.
@@ -96,7 +98,7 @@ impl Bert {
         let encoder = Encoder::declare(&mut declare, &config);
         let head_layers = HeadLayers::declare(&mut declare, &config, head, embeddings.word());
         let parameters = builder.build(device, seed)?;
-        Ok(Self { config, head, parameters, embeddings, encoder, head_layers })
+        Ok(Self { config, head, parameters, embeddings, encoder, head_layers, precision: Precision::Fp32 })
     }
 
     /// Its configuration.
@@ -124,6 +126,11 @@ impl Bert {
         &mut self.parameters
     }
 
+    /// What forward passes compute in from here on, fp32 at first. Parameters and gradients stay fp32.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
     /// Logits of both pre-training heads; masked-LM only at `masked_positions`, `[M]` indices into the packed tokens.
     ///
     /// `train` turns dropout on.
@@ -139,6 +146,7 @@ impl Bert {
         let HeadLayers::PreTraining { pooler, masked_lm, next_sentence } = &self.head_layers else {
             return Err(self.wrong_head("pre-training"));
         };
+        let _autocast = self.precision.autocast(self.device())?;
         let (pass, packed, hidden_TH) = self.encode(sequences, train)?;
         let masked_MH = self.masked(&hidden_TH, masked_positions)?;
         Ok(PreTrainingLogits {
@@ -190,6 +198,7 @@ impl Bert {
         let HeadLayers::SequenceClassification { pooler, classifier, dropout } = &self.head_layers else {
             return Err(self.wrong_head("sequence classification"));
         };
+        let _autocast = self.precision.autocast(self.device())?;
         let (pass, packed, hidden_TH) = self.encode(sequences, train)?;
         let pooled_BH = pass.dropout(pool(pass, pooler, &hidden_TH, &packed)?, *dropout)?;
         classifier.forward(pass, &pooled_BH)
@@ -203,6 +212,7 @@ impl Bert {
         let HeadLayers::QuestionAnswering { outputs } = &self.head_layers else {
             return Err(self.wrong_head("question answering"));
         };
+        let _autocast = self.precision.autocast(self.device())?;
         let (pass, _, hidden_TH) = self.encode(sequences, train)?;
         outputs.forward(pass, &hidden_TH)
     }

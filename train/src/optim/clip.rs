@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use crate::error::Result;
+use crate::parameters::Parameters;
 
 /// Elements summed in one go, in f32.
 const BLOCK: i64 = 4096;
@@ -24,9 +25,14 @@ pub fn norm(values: &Tensor) -> Result<Tensor> {
     Ok(over(&Tensor::f_cat(&[blocks, tail], 0)?, 0)?)
 }
 
-/// What to multiply a gradient of norm `gradient_norm` with so that its norm is at most `max_norm`.
+/// L2 norm over all gradients, their scale divided out.
+pub(super) fn gradient_norm(parameters: &Parameters) -> Result<f64> {
+    Ok(norm(parameters.gradient())?.f_double_value(&[])? / parameters.gradient_scale())
+}
+
+/// What to multiply a gradient of norm `gradient_norm` with so that its norm is at most `max_norm`, where that is not 0.
 pub(super) fn clip_factor(gradient_norm: f64, max_norm: f64) -> f64 {
-    if gradient_norm > max_norm { max_norm / gradient_norm } else { 1.0 }
+    if max_norm > 0.0 && gradient_norm > max_norm { max_norm / gradient_norm } else { 1.0 }
 }
 
 #[cfg(test)]
@@ -53,5 +59,6 @@ mod tests {
         assert_eq!(clip_factor(0.5, 1.0), 1.0);
         assert_eq!(clip_factor(1.0, 1.0), 1.0);
         assert_eq!(clip_factor(4.0, 1.0), 0.25);
+        assert_eq!(clip_factor(4.0, 0.0), 1.0);
     }
 }

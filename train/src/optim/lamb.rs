@@ -4,52 +4,29 @@
 
 use cloze_torch_ext::fused::{LambBuffers, LambUpdate, fused_lamb};
 use cloze_torch_ext::{add_product, add_scaled};
-use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use super::clip::{clip_factor, norm};
-use super::{Moments, Optimizer, OptimizerState, StepOutcome};
+use super::clip::{clip_factor, gradient_norm, norm};
+use super::{Moments, Optimizer, OptimizerConfig, OptimizerState, StepOutcome};
 use crate::error::Result;
 use crate::parameters::{Entry, Parameters};
-
-/// LAMB's constants.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LambConfig {
-    /// Decay rate of the first moment.
-    pub beta1: f64,
-    /// Decay rate of the second moment.
-    pub beta2: f64,
-    /// Added to the denominator.
-    pub epsilon: f64,
-    /// Weight decay of matrices and embeddings; biases and LayerNorm have none.
-    pub weight_decay: f64,
-    /// Gradients are scaled down to this norm.
-    pub max_gradient_norm: f64,
-}
-
-impl Default for LambConfig {
-    fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-6, weight_decay: 0.01, max_gradient_norm: 1.0 }
-    }
-}
 
 /// Adam's direction, scaled per tensor by the norm of its parameters.
 #[derive(Debug)]
 pub struct Lamb {
-    config: LambConfig,
+    config: OptimizerConfig,
     moments: Moments,
 }
 
 impl Lamb {
     /// With moments 0, for `parameters`.
-    pub fn new(parameters: &Parameters, config: LambConfig) -> Result<Self> {
+    pub fn new(parameters: &Parameters, config: OptimizerConfig) -> Result<Self> {
         Ok(Self { config, moments: Moments::new(parameters)? })
     }
 
     /// The whole update in two passes over memory, on the CPU.
     fn step_fused(&mut self, parameters: &Parameters, learning_rate: f64, gradient_scale: f64) -> Result<()> {
-        let LambConfig { beta1, beta2, epsilon, weight_decay, .. } = self.config;
+        let OptimizerConfig { beta1, beta2, epsilon, weight_decay, .. } = self.config;
         let Moments { first, second, step, .. } = &mut self.moments;
         let entries = parameters.entries();
         let offsets: Vec<i64> = entries.iter().map(|entry| entry.offset).collect();
@@ -67,7 +44,7 @@ impl Lamb {
 
     /// Updates the moments and writes Adam's direction over the gradient, whose values are not needed after that.
     fn write_direction(&mut self, gradient: &mut Tensor, scale: f64) -> Result<()> {
-        let LambConfig { beta1, beta2, epsilon, .. } = self.config;
+        let OptimizerConfig { beta1, beta2, epsilon, .. } = self.config;
         let Moments { first, second, step, .. } = &mut self.moments;
         let correction = |beta: f64| 1.0 - beta.powf(*step as f64);
         add_scaled(&mut first.f_mul_scalar_(beta1)?, gradient, (1.0 - beta1) * scale)?;
@@ -80,8 +57,9 @@ impl Lamb {
         Ok(())
     }
 
-    /// Scales the decayed part of `direction` by each tensor's trust ratio: |p| / |u|, or 1 where either is 0.
-    fn apply_trust_ratios(&self, parameters: &Parameters, direction: &Tensor) -> Result<()> {
+    /// Moves each decayed parameter p against its `direction` u by the learning rate times its trust ratio: |p| / |u|, or 1
+    /// where either is 0. The ratios stay on the device.
+    fn move_decayed(&self, parameters: &Parameters, direction: &Tensor, learning_rate: f64) -> Result<()> {
         let decayed: Vec<&Entry> = parameters.entries().iter().filter(|entry| entry.weight_decay).collect();
         let slice = |of: &Tensor, entry: &Entry| of.f_narrow(0, entry.offset, entry.num_elements);
         let norms = |of: &Tensor| -> Result<Tensor> {
@@ -93,7 +71,8 @@ impl Lamb {
         let either_is_zero = parameter_norms.f_mul(&direction_norms)?.f_eq(0.0)?;
         let ratios = ratios.f_masked_fill(&either_is_zero, 1.0)?;
         for (index, entry) in decayed.iter().enumerate() {
-            let _ = slice(direction, entry)?.f_mul_(&ratios.f_get(index as i64)?)?;
+            let mut parameter = slice(parameters.flat(), entry)?;
+            add_product(&mut parameter, &slice(direction, entry)?, &ratios.f_get(index as i64)?, -learning_rate)?;
         }
         Ok(())
     }
@@ -102,12 +81,12 @@ impl Lamb {
 impl Optimizer for Lamb {
     fn step(&mut self, parameters: &mut Parameters, learning_rate: f64) -> Result<StepOutcome> {
         self.moments.check(parameters)?;
-        let gradient_norm = norm(parameters.gradient())?.f_double_value(&[])?;
+        let gradient_norm = gradient_norm(parameters)?;
         if !gradient_norm.is_finite() {
             return Ok(StepOutcome { gradient_norm, skipped: true });
         }
         self.moments.step += 1;
-        let scale = clip_factor(gradient_norm, self.config.max_gradient_norm);
+        let scale = clip_factor(gradient_norm, self.config.max_gradient_norm) / parameters.gradient_scale();
         let mut direction = parameters.gradient().shallow_clone();
         if direction.device() == Device::Cpu {
             self.step_fused(parameters, learning_rate, scale)?;
@@ -115,10 +94,11 @@ impl Optimizer for Lamb {
         }
         self.write_direction(&mut direction, scale)?;
         let decayed = |of: &Tensor| of.f_narrow(0, 0, parameters.decayed_len());
-        let mut flat = parameters.flat().shallow_clone();
-        add_scaled(&mut decayed(&direction)?, &decayed(&flat)?, self.config.weight_decay)?;
-        self.apply_trust_ratios(parameters, &direction)?;
-        add_scaled(&mut flat, &direction, -learning_rate)?;
+        let flat = parameters.flat();
+        add_scaled(&mut decayed(&direction)?, &decayed(flat)?, self.config.weight_decay)?;
+        self.move_decayed(parameters, &direction, learning_rate)?;
+        let others = |of: &Tensor| of.f_narrow(0, parameters.decayed_len(), of.size()[0] - parameters.decayed_len());
+        add_scaled(&mut others(flat)?, &others(&direction)?, -learning_rate)?;
         Ok(StepOutcome { gradient_norm, skipped: false })
     }
 

@@ -3,22 +3,86 @@
 mod adamw;
 mod clip;
 mod lamb;
+mod scaler;
 mod schedule;
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::error::{Error, Result};
 use crate::parameters::Parameters;
 
-pub use adamw::{AdamW, AdamWConfig};
+pub use adamw::AdamW;
 pub use clip::norm;
-pub use lamb::{Lamb, LambConfig};
+pub use lamb::Lamb;
+pub use scaler::LossScale;
 pub use schedule::Schedule;
+
+/// Which optimizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// [`Lamb`].
+    Lamb,
+    /// [`AdamW`].
+    Adamw,
+}
+
+impl OptimizerKind {
+    /// As recipes and checkpoints spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lamb => "lamb",
+            Self::Adamw => "adamw",
+        }
+    }
+
+    /// Its customary term in the denominator: that of apex's `FusedLAMB`, and that of `torch.optim.AdamW`.
+    pub fn epsilon(self) -> f64 {
+        match self {
+            Self::Lamb => 1e-6,
+            Self::Adamw => 1e-8,
+        }
+    }
+}
+
+/// The constants of LAMB or AdamW.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OptimizerConfig {
+    /// Which one.
+    pub kind: OptimizerKind,
+    /// Decay rate of the first moment.
+    pub beta1: f64,
+    /// Decay rate of the second moment.
+    pub beta2: f64,
+    /// Added to the denominator.
+    pub epsilon: f64,
+    /// Weight decay of matrices and embeddings; biases and LayerNorm have none.
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this norm; 0 leaves them as they are.
+    pub max_gradient_norm: f64,
+}
+
+impl OptimizerConfig {
+    /// BERT's constants for an optimizer of that kind.
+    pub fn new(kind: OptimizerKind) -> Self {
+        Self { kind, beta1: 0.9, beta2: 0.999, epsilon: kind.epsilon(), weight_decay: 0.01, max_gradient_norm: 1.0 }
+    }
+
+    /// The optimizer, with moments 0, for `parameters`.
+    pub fn build(self, parameters: &Parameters) -> Result<Box<dyn Optimizer>> {
+        Ok(match self.kind {
+            OptimizerKind::Lamb => Box::new(Lamb::new(parameters, self)?),
+            OptimizerKind::Adamw => Box::new(AdamW::new(parameters, self)?),
+        })
+    }
+}
 
 /// What one update did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepOutcome {
-    /// L2 norm over all gradients, before clipping.
+    /// L2 norm over all gradients, their scale divided out, before clipping.
     pub gradient_norm: f64,
     /// The norm was not finite: parameters, moments and the step count are as before.
     pub skipped: bool,
@@ -39,7 +103,8 @@ pub struct OptimizerState {
 
 /// Turns accumulated gradients into new parameters.
 pub trait Optimizer {
-    /// One update from `parameters.gradient()`, which it may use as scratch space: the gradient is undefined afterwards.
+    /// One update from `parameters.gradient()` divided by `parameters.gradient_scale()`. It may use the gradient as scratch
+    /// space: its values are undefined afterwards.
     ///
     /// # Errors
     /// When `parameters` are not those it was made for, or torch fails.

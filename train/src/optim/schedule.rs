@@ -1,47 +1,30 @@
 //! Learning rates over the steps of a run.
 
 use crate::error::{Error, Result};
+use crate::recipe::Curve;
 
-/// What follows the linear warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Decay {
-    SquareRoot,
-    Linear,
-}
-
-/// A learning rate for each step.
+/// A learning rate for each step: a linear warm-up to the peak, then one of the [`Curve`]s.
+///
+/// With N steps, of which the share f warms up, at 0-based step s:
+///
+/// - `Polynomial`, with p = (s + 1) / N: `peak * p / f` while p < f, then `peak * sqrt(1 - p)`. The curve jumps down at the end
+///   of the warm-up; the last step has 0. Source: `PolyWarmUpScheduler` (degree 0.5), NVIDIA's BERT for PyTorch.
+/// - the others, with w = ceil(f N): `peak * s / w` while s < w, then, with q = (s - w) / (N - w), `peak * (1 - q)` (`Linear`),
+///   `peak * (1 + cos(pi q)) / 2` (`Cosine`) or `peak` (`Constant`). Source: the schedules of Hugging Face transformers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
+    curve: Curve,
     peak_learning_rate: f64,
     warmup_fraction: f64,
     num_steps: u64,
-    decay: Decay,
 }
 
 impl Schedule {
-    /// Pre-training's: at 0-based step s, with t = s + 1 and p = t / `num_steps`, `peak * p / warmup_fraction` while
-    /// p < `warmup_fraction`, then `peak * sqrt(1 - p)`. The curve jumps down at the end of the warm-up; the last step has 0.
-    ///
-    /// Source: `PolyWarmUpScheduler` (degree 0.5), NVIDIA's BERT for PyTorch.
+    /// A curve of `num_steps` steps, of which the share `warmup_fraction` warms up.
     ///
     /// # Errors
     /// When an argument is out of range.
-    pub fn polynomial(peak_learning_rate: f64, warmup_fraction: f64, num_steps: u64) -> Result<Self> {
-        Self::new(peak_learning_rate, warmup_fraction, num_steps, Decay::SquareRoot)
-    }
-
-    /// Fine-tuning's: from 0 to the peak over the first w = ceil(`warmup_fraction` * `num_steps`) steps, then down to 0 after the
-    /// last: at 0-based step s, `peak * s / w` while s < w, then `peak * (num_steps - s) / (num_steps - w)`.
-    ///
-    /// Source: `get_linear_schedule_with_warmup`, Hugging Face transformers.
-    ///
-    /// # Errors
-    /// When an argument is out of range.
-    pub fn linear(peak_learning_rate: f64, warmup_fraction: f64, num_steps: u64) -> Result<Self> {
-        Self::new(peak_learning_rate, warmup_fraction, num_steps, Decay::Linear)
-    }
-
-    fn new(peak_learning_rate: f64, warmup_fraction: f64, num_steps: u64, decay: Decay) -> Result<Self> {
+    pub fn new(curve: Curve, peak_learning_rate: f64, warmup_fraction: f64, num_steps: u64) -> Result<Self> {
         if !(peak_learning_rate.is_finite() && peak_learning_rate >= 0.0) {
             return Err(Error::Invalid(format!(
                 "learning_rate: expected a number from 0 up, found {peak_learning_rate}"
@@ -55,7 +38,7 @@ impl Schedule {
         if num_steps == 0 {
             return Err(Error::Invalid("num_steps: expected at least 1, found 0".to_owned()));
         }
-        Ok(Self { peak_learning_rate, warmup_fraction, num_steps, decay })
+        Ok(Self { curve, peak_learning_rate, warmup_fraction, num_steps })
     }
 
     /// Steps of the whole run.
@@ -68,22 +51,28 @@ impl Schedule {
         if step >= self.num_steps {
             return 0.0;
         }
-        let total = self.num_steps as f64;
-        self.peak_learning_rate
-            * match self.decay {
-                Decay::SquareRoot => {
-                    let progress = (step + 1) as f64 / total;
-                    if progress < self.warmup_fraction {
-                        progress / self.warmup_fraction
-                    } else {
-                        (1.0 - progress).sqrt()
-                    }
-                }
-                Decay::Linear => {
-                    let (step, warmup) = (step as f64, (self.warmup_fraction * total).ceil());
-                    if step < warmup { step / warmup } else { (total - step) / (total - warmup) }
-                }
-            }
+        self.peak_learning_rate * self.factor(step as f64, self.num_steps as f64)
+    }
+
+    fn factor(&self, step: f64, total: f64) -> f64 {
+        if self.curve == Curve::Polynomial {
+            let progress = (step + 1.0) / total;
+            return if progress < self.warmup_fraction {
+                progress / self.warmup_fraction
+            } else {
+                (1.0 - progress).sqrt()
+            };
+        }
+        let warmup = (self.warmup_fraction * total).ceil();
+        if step < warmup {
+            return step / warmup;
+        }
+        let left = (total - step) / (total - warmup);
+        match self.curve {
+            Curve::Constant => 1.0,
+            Curve::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * (1.0 - left)).cos()),
+            Curve::Linear | Curve::Polynomial => left,
+        }
     }
 }
 
@@ -97,7 +86,7 @@ mod tests {
 
     #[test]
     fn phase_1_warms_up_for_2000_steps_jumps_down_and_ends_at_zero() {
-        let schedule = Schedule::polynomial(6e-3, 0.2843, 7038).unwrap();
+        let schedule = Schedule::new(Curve::Polynomial, 6e-3, 0.2843, 7038).unwrap();
         close(schedule.learning_rate(0), 6e-3 / (7038.0 * 0.2843));
         // 0.2843 * 7038 = 2000.9: t = 2000 still warms up, t = 2001 does not
         close(schedule.learning_rate(1999), 6e-3 * 2000.0 / 7038.0 / 0.2843);
@@ -110,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_linear_schedule_is_that_of_transformers() {
-        let schedule = Schedule::linear(5e-5, 0.1, 25).unwrap(); // 2.5 steps of warm-up, rounded up
+        let schedule = Schedule::new(Curve::Linear, 5e-5, 0.1, 25).unwrap(); // 2.5 steps of warm-up, rounded up
         let expected = [0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0, 21.0 / 22.0];
         for (step, factor) in expected.into_iter().enumerate() {
             close(schedule.learning_rate(step as u64), 5e-5 * factor);
@@ -120,10 +109,24 @@ mod tests {
     }
 
     #[test]
+    fn cosine_and_constant_warm_up_as_linear_does() {
+        // transformers' get_cosine_schedule_with_warmup(optimizer, 2, 10) and get_constant_schedule_with_warmup(optimizer, 2)
+        let cosine = Schedule::new(Curve::Cosine, 1.0, 0.2, 10).unwrap();
+        let constant = Schedule::new(Curve::Constant, 1.0, 0.2, 10).unwrap();
+        let expected =
+            [0.0, 0.5, 1.0, 0.961939766, 0.853553391, 0.691341716, 0.5, 0.308658284, 0.146446609, 0.038060234];
+        for (step, factor) in expected.into_iter().enumerate() {
+            assert!((cosine.learning_rate(step as u64) - factor).abs() < 1e-9, "{step}");
+            close(constant.learning_rate(step as u64), (step as f64 / 2.0).min(1.0));
+        }
+        assert_eq!((cosine.learning_rate(10), constant.learning_rate(10)), (0.0, 0.0));
+    }
+
+    #[test]
     fn the_ends_of_the_warm_up_s_range_divide_nothing_by_zero() {
         for fraction in [0.0, 1.0] {
-            for make in [Schedule::polynomial, Schedule::linear] {
-                let schedule = make(1.0, fraction, 4).unwrap();
+            for curve in [Curve::Polynomial, Curve::Linear, Curve::Cosine, Curve::Constant] {
+                let schedule = Schedule::new(curve, 1.0, fraction, 4).unwrap();
                 assert!((0..5).all(|step| (0.0..=1.0).contains(&schedule.learning_rate(step))));
             }
         }
@@ -132,8 +135,14 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_named() {
         let text = |result: Result<Schedule>| result.unwrap_err().to_string();
-        assert_eq!(text(Schedule::linear(1e-4, 1.5, 9)), "warmup_fraction: expected a number from 0 to 1, found 1.5");
-        assert_eq!(text(Schedule::linear(-1.0, 0.1, 9)), "learning_rate: expected a number from 0 up, found -1");
-        assert_eq!(text(Schedule::polynomial(1e-4, 0.1, 0)), "num_steps: expected at least 1, found 0");
+        assert_eq!(
+            text(Schedule::new(Curve::Linear, 1e-4, 1.5, 9)),
+            "warmup_fraction: expected a number from 0 to 1, found 1.5"
+        );
+        assert_eq!(
+            text(Schedule::new(Curve::Linear, -1.0, 0.1, 9)),
+            "learning_rate: expected a number from 0 up, found -1"
+        );
+        assert_eq!(text(Schedule::new(Curve::Polynomial, 1e-4, 0.1, 0)), "num_steps: expected at least 1, found 0");
     }
 }

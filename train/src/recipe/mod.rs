@@ -1,5 +1,8 @@
 //! What a run is asked to do: a TOML file whose sections have defaults, overridden by flags, stored whole in checkpoints.
 
+mod named;
+mod optimizer;
+mod preset;
 mod resume;
 mod sections;
 
@@ -7,14 +10,19 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tch::Device;
 
 use crate::error::{Error, Result};
 use crate::metrics::answers::AnswerConfig;
+use crate::optim::LossScale;
 
+pub use named::{NAMED, NamedRecipe, read_or_named};
+pub use optimizer::{Curve, OptimizerSection, Use};
+pub use preset::Preset;
 pub use resume::{check_resume, settings};
 pub use sections::{
-    AdamwSection, FinetuneData, FinetuneRecipe, FinetuneSchedule, LambSection, MaskingMode, ModelSection, PretrainData,
-    PretrainRecipe, PretrainSchedule, RunSection,
+    FinetuneData, FinetuneRecipe, FinetuneSchedule, MaskingMode, ModelSection, PretrainData, PretrainRecipe,
+    PretrainSchedule, RunSection,
 };
 
 /// What the two kinds of recipe have in common.
@@ -22,8 +30,8 @@ pub trait Recipe: Default + Clone + PartialEq + Serialize + DeserializeOwned {
     /// Settings of the run itself.
     fn run_mut(&mut self) -> &mut RunSection;
 
-    /// Bound on the tokens of a micro-batch, and its default on a CPU and on a GPU.
-    fn micro_batch_tokens_mut(&mut self) -> (&mut Option<u64>, [u64; 2]);
+    /// Fills in what depends on the `device` or on other settings, so that a checkpoint stores what was used.
+    fn settle(&mut self, device: Device);
 
     /// Checks ranges; the error names the setting, the range and the value.
     fn validate(&self) -> Result<()>;
@@ -34,8 +42,13 @@ pub trait Recipe: Default + Clone + PartialEq + Serialize + DeserializeOwned {
     /// The file cannot be read, is not TOML, or has a setting nobody knows; the message says which line.
     fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        toml::from_str(&text).map_err(|error| Error::file(path, one_line(&text, &error)))
+        parse(path, &text)
     }
+}
+
+/// The recipe that is the `text` of `path`.
+fn parse<R: Recipe>(path: &Path, text: &str) -> Result<R> {
+    toml::from_str(text).map_err(|error| Error::file(path, one_line(text, &error)))
 }
 
 impl Recipe for PretrainRecipe {
@@ -43,8 +56,9 @@ impl Recipe for PretrainRecipe {
         &mut self.run
     }
 
-    fn micro_batch_tokens_mut(&mut self) -> (&mut Option<u64>, [u64; 2]) {
-        (&mut self.data.micro_batch_tokens, [1024, 32_768])
+    fn settle(&mut self, device: Device) {
+        self.optimizer.settle(Use::Pretrain);
+        self.data.micro_batch_tokens.get_or_insert(if device == Device::Cpu { 1024 } else { 32_768 });
     }
 
     fn validate(&self) -> Result<()> {
@@ -59,8 +73,7 @@ impl Recipe for PretrainRecipe {
         if let Some(share) = data.masked_lm_prob {
             within("data.masked_lm_prob", share, 0.0, 1.0)?;
         }
-        validate_optimizer(optimizer.learning_rate, optimizer.weight_decay, optimizer.max_grad_norm)?;
-        validate_moments(optimizer.beta1, optimizer.beta2, optimizer.epsilon)?;
+        optimizer.validate()?;
         at_least_1("schedule.steps", schedule.steps)?;
         within("schedule.warmup_fraction", schedule.warmup_fraction, 0.0, 1.0)
     }
@@ -71,8 +84,9 @@ impl Recipe for FinetuneRecipe {
         &mut self.run
     }
 
-    fn micro_batch_tokens_mut(&mut self) -> (&mut Option<u64>, [u64; 2]) {
-        (&mut self.data.micro_batch_tokens, [384, 16_384])
+    fn settle(&mut self, device: Device) {
+        self.optimizer.settle(Use::Finetune);
+        self.data.micro_batch_tokens.get_or_insert(if device == Device::Cpu { 384 } else { 16_384 });
     }
 
     fn validate(&self) -> Result<()> {
@@ -81,8 +95,7 @@ impl Recipe for FinetuneRecipe {
         from_1_to("data.global_batch_size", data.global_batch_size, MOST_INSTANCES)?;
         at_least_1("data.micro_batch_tokens", data.micro_batch_tokens.unwrap_or(1))?;
         at_least_1("data.evaluation_batch_tokens", data.evaluation_batch_tokens)?;
-        validate_optimizer(optimizer.learning_rate, optimizer.weight_decay, optimizer.max_grad_norm)?;
-        validate_moments(optimizer.beta1, optimizer.beta2, optimizer.epsilon)?;
+        optimizer.validate()?;
         from_1_to("schedule.epochs", schedule.epochs, 1_000_000)?;
         within("schedule.warmup_fraction", schedule.warmup_fraction, 0.0, 1.0)?;
         validate_answers(squad)
@@ -112,6 +125,17 @@ impl RunSection {
         at_least_1("run.checkpoint_every", self.checkpoint_every)?;
         at_least_1("run.keep_checkpoints", self.keep_checkpoints as u64)?;
         at_least_1("run.max_nonfinite_steps", self.max_nonfinite_steps)?;
+        within("run.initial_loss_scale", self.initial_loss_scale, 1.0, LossScale::MOST)?;
+        at_least_1("run.loss_scale_growth_interval", self.loss_scale_growth_interval)?;
+        within("run.max_loss_spike", self.max_loss_spike.unwrap_or(2.0), 1.0, f64::MAX)?;
+        if let Some(kept) = self.keep_checkpoint_every
+            && (kept == 0 || !kept.is_multiple_of(self.checkpoint_every))
+        {
+            let every = self.checkpoint_every;
+            return Err(Error::Invalid(format!(
+                "run.keep_checkpoint_every: expected a multiple of run.checkpoint_every ({every}), found {kept}"
+            )));
+        }
         from_1_to("run.threads", self.threads.map_or(1, u64::from), 4096)
     }
 }
@@ -139,19 +163,6 @@ impl ModelSection {
     }
 }
 
-fn validate_optimizer(learning_rate: f64, weight_decay: f64, max_grad_norm: f64) -> Result<()> {
-    within("optimizer.learning_rate", learning_rate, 0.0, 1e3)?;
-    within("optimizer.weight_decay", weight_decay, 0.0, 1e3)?;
-    within("optimizer.max_grad_norm", max_grad_norm, f64::MIN_POSITIVE, f64::MAX)
-}
-
-fn validate_moments(beta1: f64, beta2: f64, epsilon: f64) -> Result<()> {
-    const BELOW_1: f64 = 1.0 - f64::EPSILON;
-    within("optimizer.beta1", beta1, 0.0, BELOW_1)?;
-    within("optimizer.beta2", beta2, 0.0, BELOW_1)?;
-    within("optimizer.epsilon", epsilon, f64::MIN_POSITIVE, 1.0)
-}
-
 /// Instances of a global batch at most: far above any use, far below where counters end.
 const MOST_INSTANCES: u64 = 1 << 32;
 
@@ -165,6 +176,13 @@ fn from_1_to(name: &str, value: u64, most: u64) -> Result<()> {
 fn at_least_1(name: &str, value: u64) -> Result<()> {
     if value == 0 {
         return Err(Error::Invalid(format!("{name}: expected at least 1, found {value}")));
+    }
+    Ok(())
+}
+
+fn at_least_zero(name: &str, value: f64) -> Result<()> {
+    if !(value >= 0.0 && value.is_finite()) {
+        return Err(Error::Invalid(format!("{name}: expected a number from 0 up, found {value}")));
     }
     Ok(())
 }
@@ -199,7 +217,7 @@ mod tests {
         let recipe = PretrainRecipe::read(&path).unwrap();
         let model = recipe.model.as_ref().unwrap();
         assert_eq!((recipe.schedule.steps, model.hidden_size, model.num_hidden_layers), (5, 96, 12));
-        assert_eq!(recipe.optimizer, LambSection::default());
+        assert_eq!(recipe.optimizer, OptimizerSection::default());
         recipe.validate().unwrap();
     }
 
@@ -209,7 +227,10 @@ mod tests {
         let message = PretrainRecipe::read(&path).unwrap_err().to_string();
         assert_eq!(
             message,
-            format!("{}: line 3: unknown field `warmup`, expected `steps` or `warmup_fraction`", path.display())
+            format!(
+                "{}: line 3: unknown field `warmup`, expected one of `steps`, `warmup_fraction`, `curve`",
+                path.display()
+            )
         );
     }
 
@@ -226,7 +247,7 @@ mod tests {
     #[test]
     fn a_recipe_survives_its_stored_form() {
         let mut recipe = PretrainRecipe::default();
-        recipe.optimizer.learning_rate = 0.1 + 0.2;
+        recipe.optimizer.learning_rate = Some(0.1 + 0.2);
         let text = serde_json::to_string(&recipe).unwrap();
         assert_eq!(serde_json::from_str::<PretrainRecipe>(&text).unwrap(), recipe);
     }

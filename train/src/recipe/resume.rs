@@ -6,13 +6,16 @@ use std::path::Path;
 use super::Recipe;
 use crate::error::{Error, Result};
 
-/// Settings that may change when a run is resumed, because they do not change what it computes.
-const FREE_ON_RESUME: [&str; 10] = [
+/// Settings that may change when a run is resumed, because they decide little or nothing of what it computes.
+const FREE_ON_RESUME: [&str; 13] = [
     "run.device",
     "run.threads",
+    "run.precision",
     "run.log_every",
     "run.checkpoint_every",
     "run.keep_checkpoints",
+    "run.keep_checkpoint_every",
+    "run.max_loss_spike",
     "run.max_nonfinite_steps",
     "data.micro_batch_tokens",
     "data.evaluation_batch_tokens",
@@ -21,7 +24,8 @@ const FREE_ON_RESUME: [&str; 10] = [
 ];
 
 /// Of the free settings, those after which the run goes on correctly but no longer bit for bit.
-const NOT_BIT_FOR_BIT: [&str; 3] = ["run.device", "run.threads", "data.micro_batch_tokens"];
+const NOT_BIT_FOR_BIT: [&str; 5] =
+    ["run.device", "run.threads", "run.precision", "run.max_loss_spike", "data.micro_batch_tokens"];
 
 /// Checks that a run begun with `stored` may go on with `now`, and returns a notice per change that gives up
 /// bit-for-bit continuation. `path` is the checkpoint, for the error.
@@ -75,10 +79,10 @@ mod tests {
         now.run.threads = Some(1);
         let notices = check_resume(Path::new("c"), &stored, &now).unwrap();
         assert_eq!(notices, ["run.threads was null, is 1: the run goes on, but not bit for bit"]);
-        now.optimizer.learning_rate = 1e-5;
+        now.optimizer.learning_rate = Some(1e-5);
         assert_eq!(
             check_resume(Path::new("c"), &stored, &now).unwrap_err().to_string(),
-            "c: expected optimizer.learning_rate = 0.00005, as this run was started, found 0.00001; \
+            "c: expected optimizer.learning_rate = null, as this run was started, found 0.00001; \
              resume with the same settings or start anew"
         );
     }

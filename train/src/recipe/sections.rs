@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::optimizer::{Curve, OptimizerSection};
 use crate::metrics::answers::AnswerConfig;
+use crate::optim::LossScale;
+use crate::precision::Precision;
 
-/// Settings of the run itself; none of them changes the weights, except the seed.
+/// Settings of the run itself: where and how it computes, what it writes, when it gives up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunSection {
@@ -14,14 +17,25 @@ pub struct RunSection {
     pub device: String,
     /// Threads of libtorch on the CPU. Default: all cores. Resuming with another number is no longer bit for bit.
     pub threads: Option<u32>,
+    /// `auto` (bf16 on a GPU that has it, else fp32), `fp32`, `tf32`, `bf16` or `fp16`. Default `auto`. Parameters, moments,
+    /// gradients and losses are fp32 whatever it is. Resuming with another is no longer bit for bit.
+    pub precision: Precision,
+    /// fp16: what the loss is multiplied with at first. Default 65,536.
+    pub initial_loss_scale: f64,
+    /// fp16: updates without overflow after which the factor doubles; an overflow halves it. Default 2000.
+    pub loss_scale_growth_interval: u64,
     /// Steps between rows of metrics.jsonl. Default 10.
     pub log_every: u64,
     /// Steps between checkpoints; there is always one at the end. Default 500.
     pub checkpoint_every: u64,
     /// Checkpoints kept, the newest ones. Default 2.
     pub keep_checkpoints: usize,
-    /// Non-finite steps in a row that end the run. Default 10.
+    /// Steps between checkpoints that are kept for ever beside these; a multiple of `checkpoint_every`. Default: none.
+    pub keep_checkpoint_every: Option<u64>,
+    /// Skipped steps in a row (loss or gradient not finite, or a loss spike) that end the run. Default 10.
     pub max_nonfinite_steps: u64,
+    /// A step whose loss is more than this many times the mean of recent ones is skipped. Default: no limit.
+    pub max_loss_spike: Option<f64>,
 }
 
 impl Default for RunSection {
@@ -30,35 +44,41 @@ impl Default for RunSection {
             seed: 42,
             device: "auto".to_owned(),
             threads: None,
+            precision: Precision::Auto,
+            initial_loss_scale: LossScale::INITIAL,
+            loss_scale_growth_interval: LossScale::GROWTH_INTERVAL,
             log_every: 10,
             checkpoint_every: 500,
             keep_checkpoints: 2,
+            keep_checkpoint_every: None,
             max_nonfinite_steps: 10,
+            max_loss_spike: None,
         }
     }
 }
 
-/// The shape of a new BERT; with `--init` the checkpoint's config.json counts instead. Default: BERT-base.
+/// The shape of a new BERT. Default: BERT-base. With `--init` the checkpoint decides the shape; sizes given here must then
+/// agree with it, and dropout is taken from here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSection {
-    /// H, width of the encoder.
+    /// H, width of the encoder. Default 768.
     pub hidden_size: i64,
-    /// Number of encoder layers.
+    /// Number of encoder layers. Default 12.
     pub num_hidden_layers: i64,
-    /// N, attention heads per layer; divides `hidden_size`.
+    /// N, attention heads per layer; divides `hidden_size`. Default 12.
     pub num_attention_heads: i64,
     /// Width of the feed-forward layers. Default: four times `hidden_size`.
     pub intermediate_size: Option<i64>,
-    /// Longest sequence the model has positions for, in tokens.
+    /// Longest sequence the model has positions for, in tokens. Default 512, room for phase 2.
     pub max_position_embeddings: i64,
-    /// `gelu` (erf form) or `gelu_new` (tanh form).
+    /// `gelu` (erf form) or `gelu_new` (tanh form). Default `gelu`.
     pub hidden_act: String,
-    /// Dropout after embeddings and sublayers.
+    /// Dropout after embeddings and sublayers. Default 0.1.
     pub hidden_dropout_prob: f64,
-    /// Dropout on attention weights.
+    /// Dropout on attention weights. Default 0.1.
     pub attention_probs_dropout_prob: f64,
-    /// Standard deviation of the initial weights.
+    /// Standard deviation of the initial weights. Default 0.02.
     pub initializer_range: f64,
 }
 
@@ -139,31 +159,7 @@ impl Default for PretrainData {
     }
 }
 
-/// LAMB (You et al., 2020) with the defaults of NVIDIA's BERT pre-training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LambSection {
-    /// Peak learning rate. Default 6e-3 (phase 1 at a global batch of 65,536).
-    pub learning_rate: f64,
-    /// Decoupled weight decay, not on biases and LayerNorm. Default 0.01.
-    pub weight_decay: f64,
-    /// The gradient is scaled down to this L2 norm. Default 1.0.
-    pub max_grad_norm: f64,
-    /// Decay of the first moment. Default 0.9.
-    pub beta1: f64,
-    /// Decay of the second moment. Default 0.999.
-    pub beta2: f64,
-    /// Added to the denominator. Default 1e-6.
-    pub epsilon: f64,
-}
-
-impl Default for LambSection {
-    fn default() -> Self {
-        Self { learning_rate: 6e-3, weight_decay: 0.01, max_grad_norm: 1.0, beta1: 0.9, beta2: 0.999, epsilon: 1e-6 }
-    }
-}
-
-/// Length and learning-rate curve of pre-training: linear warm-up, then `sqrt(1 - progress)`.
+/// Length and learning-rate curve of pre-training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PretrainSchedule {
@@ -171,11 +167,13 @@ pub struct PretrainSchedule {
     pub steps: u64,
     /// Share of them that warms up. Default 0.2843.
     pub warmup_fraction: f64,
+    /// `polynomial`, `linear`, `cosine` or `constant`. Default `polynomial`.
+    pub curve: Curve,
 }
 
 impl Default for PretrainSchedule {
     fn default() -> Self {
-        Self { steps: 7038, warmup_fraction: 0.2843 }
+        Self { steps: 7038, warmup_fraction: 0.2843, curve: Curve::Polynomial }
     }
 }
 
@@ -185,12 +183,12 @@ impl Default for PretrainSchedule {
 pub struct PretrainRecipe {
     /// Seed, device, logging, checkpoints.
     pub run: RunSection,
-    /// Shape of a new model; leave it out with `--init`.
+    /// Shape of the model; with `--init` it may be left out.
     pub model: Option<ModelSection>,
     /// Batches and masking.
     pub data: PretrainData,
-    /// LAMB.
-    pub optimizer: LambSection,
+    /// LAMB or AdamW.
+    pub optimizer: OptimizerSection,
     /// Steps and warm-up.
     pub schedule: PretrainSchedule,
 }
@@ -224,31 +222,7 @@ impl Default for FinetuneData {
     }
 }
 
-/// AdamW with decoupled weight decay.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AdamwSection {
-    /// Peak learning rate. Default 5e-5.
-    pub learning_rate: f64,
-    /// Decoupled weight decay, not on biases and LayerNorm. Default 0.01.
-    pub weight_decay: f64,
-    /// The gradient is scaled down to this L2 norm. Default 1.0.
-    pub max_grad_norm: f64,
-    /// Decay of the first moment. Default 0.9.
-    pub beta1: f64,
-    /// Decay of the second moment. Default 0.999.
-    pub beta2: f64,
-    /// Added to the denominator. Default 1e-8.
-    pub epsilon: f64,
-}
-
-impl Default for AdamwSection {
-    fn default() -> Self {
-        Self { learning_rate: 5e-5, weight_decay: 0.01, max_grad_norm: 1.0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
-    }
-}
-
-/// Length and learning-rate curve of fine-tuning: linear warm-up, then linear decay to 0.
+/// Length and learning-rate curve of fine-tuning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FinetuneSchedule {
@@ -256,11 +230,13 @@ pub struct FinetuneSchedule {
     pub epochs: u64,
     /// Share of the steps that warms up. Default 0.1.
     pub warmup_fraction: f64,
+    /// `polynomial`, `linear`, `cosine` or `constant`. Default `linear`.
+    pub curve: Curve,
 }
 
 impl Default for FinetuneSchedule {
     fn default() -> Self {
-        Self { epochs: 3, warmup_fraction: 0.1 }
+        Self { epochs: 3, warmup_fraction: 0.1, curve: Curve::Linear }
     }
 }
 
@@ -272,8 +248,8 @@ pub struct FinetuneRecipe {
     pub run: RunSection,
     /// Batches.
     pub data: FinetuneData,
-    /// AdamW.
-    pub optimizer: AdamwSection,
+    /// AdamW or LAMB.
+    pub optimizer: OptimizerSection,
     /// Epochs and warm-up.
     pub schedule: FinetuneSchedule,
     /// How SQuAD's answers are searched.

@@ -1,5 +1,6 @@
 //! The loop that pre-training and fine-tuning share: batch, gradient, update, log, measure, checkpoint, stop.
 
+mod guard;
 mod window;
 
 use std::ops::AddAssign;
@@ -9,17 +10,23 @@ use std::time::Instant;
 
 use cloze_formats::rng::{KeyedRng, Purpose};
 use cloze_formats::stream::{Cursor, Gather, GlobalBatch, Sequences, Stream};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::{self, DataIdentity, Position, Snapshot};
+use crate::checkpoint::{self, DataIdentity, Keep, Position, Snapshot};
 use crate::error::{Error, Result};
 use crate::log::MetricsLog;
 use crate::model::Bert;
-use crate::optim::{Optimizer, Schedule};
+use crate::optim::{LossScale, Optimizer, Schedule};
+use crate::precision::Precision;
 use crate::progress::Progress;
 use crate::recipe::RunSection;
 use crate::run::Signals;
 use crate::world::{DataParallel, Group};
+pub use guard::RecentLoss;
+
+use guard::Fault;
 use window::{Step, Window};
 
 /// What a batch of any task has.
@@ -33,7 +40,7 @@ pub trait Task {
     /// Makes batches from the dataset.
     type Gather: Gather<Batch: Batch>;
     /// Losses and counts, summed over instances.
-    type Sums: AddAssign + Default;
+    type Sums: AddAssign + Default + Serialize + DeserializeOwned;
 
     /// Name in state.json and on the progress bar.
     fn name(&self) -> &'static str;
@@ -45,6 +52,9 @@ pub trait Task {
         batch: &GlobalBatch<<Self::Gather as Gather>::Batch>,
         parallel: &DataParallel,
     ) -> Result<Self::Sums>;
+
+    /// The loss that is minimised.
+    fn loss(&self, sums: &Self::Sums) -> f64;
 
     /// Means for the log.
     fn fields(&self, sums: &Self::Sums) -> Map<String, Value>;
@@ -114,6 +124,8 @@ pub struct Saved {
     pub recipe: Value,
     /// Where the run stood.
     pub position: Position,
+    /// What it had not yet logged.
+    pub window: Value,
 }
 
 /// How a run ended.
@@ -143,19 +155,23 @@ impl Trainer<'_> {
     /// be read or the model not be measured, what was learnt until then is saved.
     pub fn train<T: Task>(mut self, task: &mut T, stream: &Arc<Stream<T::Gather>>) -> Result<(Bert, Outcome)> {
         let mut log = match self.is_first() {
-            true => Some(MetricsLog::open(self.run, self.position.step)?),
+            true => Some(MetricsLog::open(self.run, self.position.step, self.position.measured_step)?),
             false => None,
         };
         let mut progress = Progress::start(task.name(), self.position.step, self.total_steps);
         let mut loader = stream.load(self.position.cursor);
-        let mut window = Window::default();
+        // Steps that the resumed checkpoint has behind it but the log has not told of.
+        let mut window: Window<T::Sums> =
+            self.saved.as_ref().and_then(|saved| serde_json::from_value(saved.window.clone()).ok()).unwrap_or_default();
+        self.position.loss_scale = (self.settings.precision == Precision::Fp16)
+            .then(|| self.position.loss_scale.unwrap_or(LossScale::new(self.settings.initial_loss_scale)));
         let ended = loop {
             let measured = match self.is_measurement_due(task) {
                 false => Ok(true),
                 true => {
                     // Measuring may fail, for reasons that have nothing to do with what was learnt.
-                    self.save(task)?;
-                    self.measure(task, log.as_mut(), &progress)
+                    self.save(task, &window)?;
+                    self.measure(task, log.as_mut(), &window, &progress)
                 }
             };
             match measured {
@@ -167,7 +183,7 @@ impl Trainer<'_> {
                 break Ok(None);
             }
             if self.is_checkpoint_due() {
-                self.save(task)?;
+                self.save(task, &window)?;
             }
             let started = Instant::now();
             let batch = loader.next().expect("a shuffled stream goes on until an error").map_err(Error::from);
@@ -186,8 +202,10 @@ impl Trainer<'_> {
                 self.log(task, log.as_mut(), &mut window, stream.num_rows())?;
             }
         };
-        // After an error the others may be gone, and a row is of all.
-        if !window.is_empty() && (ended.is_ok() || self.group().world().is_alone()) {
+        // A run that is to go on keeps the steps since its last row in its checkpoint: its rows are those of one that never
+        // stopped. After an error the others may be gone, and a row is of all.
+        let is_over = ended.as_ref().map_or(self.group().world().is_alone(), Option::is_none);
+        if !window.is_empty() && is_over {
             self.log(task, log.as_mut(), &mut window, stream.num_rows())?;
         }
         let stopped_by = match ended {
@@ -195,14 +213,14 @@ impl Trainer<'_> {
             Err(error) => {
                 // Others may be gone: from here on this process is for itself.
                 if self.position.step > 0
-                    && let Err(unsaved) = self.save_alone(task)
+                    && let Err(unsaved) = self.save_alone(task, &window)
                 {
                     progress.note(&unsaved.to_string());
                 }
                 return Err(error);
             }
         };
-        let checkpoint = self.save(task)?;
+        let checkpoint = self.save(task, &window)?;
         progress.finish();
         Ok((self.bert, Outcome { position: self.position, stopped_by, checkpoint }))
     }
@@ -243,34 +261,54 @@ impl Trainer<'_> {
     ) -> Result<bool> {
         let waited = started.elapsed().as_secs_f64();
         let learning_rate = self.schedule.learning_rate(self.position.step);
+        let loss_scale = self.position.loss_scale.map_or(1.0, |scale| scale.value);
+        self.bert.parameters_mut().set_gradient_scale(loss_scale);
         tch::manual_seed(self.dropout_seed());
         let sums = task.step(&mut self.bert, batch, &self.parallel)?;
-        let outcome = self.optimizer.step(self.bert.parameters_mut(), learning_rate)?;
+        let loss = task.loss(&sums);
+        let updated = self.update(loss, learning_rate)?;
         self.position.cursor = batch.next;
         let seconds = started.elapsed().as_secs_f64();
         self.position.seconds += seconds;
-        if outcome.skipped {
-            self.skipped(outcome.gradient_norm, progress)?;
-            return Ok(false);
-        }
+        let gradient_norm = match updated {
+            Ok(gradient_norm) => gradient_norm,
+            Err(fault) => return self.skipped(fault, progress).map(|()| false),
+        };
         self.position.step += 1;
         self.position.num_skipped_in_a_row = 0;
+        self.position.recent_loss.add(loss);
+        if let Some(scale) = &mut self.position.loss_scale {
+            scale.updated(self.settings.loss_scale_growth_interval);
+        }
         window.sums += sums;
-        window.add(batch, Step { learning_rate, gradient_norm: outcome.gradient_norm, waited, seconds });
+        window.add(batch, Step { learning_rate, gradient_norm, waited, seconds });
         Ok(true)
     }
 
-    fn skipped(&mut self, gradient_norm: f64, progress: &Progress) -> Result<()> {
+    /// Learns from the gradient of a step of this `loss` and gives its norm, unless something is wrong with either.
+    fn update(&mut self, loss: f64, learning_rate: f64) -> Result<std::result::Result<f64, Fault>> {
+        if let Some(fault) = self.position.recent_loss.fault(loss, self.settings.max_loss_spike) {
+            return Ok(Err(fault));
+        }
+        let outcome = self.optimizer.step(self.bert.parameters_mut(), learning_rate)?;
+        Ok(if outcome.skipped { Err(Fault::Gradient(outcome.gradient_norm)) } else { Ok(outcome.gradient_norm) })
+    }
+
+    fn skipped(&mut self, fault: Fault, progress: &Progress) -> Result<()> {
         let position = &mut self.position;
         position.num_skipped += 1;
         position.num_skipped_in_a_row += 1;
         let (step, found) = (position.step, position.num_skipped_in_a_row);
-        progress.note(&format!(
-            "step {step}: gradient norm {gradient_norm}, not finite; the step is skipped ({found} in a row)"
-        ));
-        if found >= self.settings.max_nonfinite_steps {
+        // A gradient that overflows fp16 calls for a lower scale; as long as there is one, it is no failure.
+        let backed_off = match (&mut position.loss_scale, fault) {
+            (Some(scale), Fault::Gradient(_)) => scale.overflowed().then_some(scale.value),
+            _ => None,
+        };
+        let remedy = backed_off.map_or(String::new(), |scale| format!(", the loss scale is {scale} now"));
+        progress.note(&format!("step {step}: {fault}; the step is skipped ({found} in a row){remedy}"));
+        if found >= self.settings.max_nonfinite_steps && backed_off.is_none() {
             let checkpoint = self.saved.as_ref().map(|saved| saved.dir.clone());
-            let error = Error::NonFinite { path: self.run.to_owned(), found, step, checkpoint };
+            let error = Error::NonFinite { path: self.run.to_owned(), found, what: fault.plural(), step, checkpoint };
             // All processes see it; one tells.
             return self.group().agree(Err(error));
         }
@@ -286,7 +324,13 @@ impl Trainer<'_> {
     }
 
     /// Measures; false if a signal came in between.
-    fn measure<T: Task>(&mut self, task: &mut T, log: Option<&mut MetricsLog>, progress: &Progress) -> Result<bool> {
+    fn measure<T: Task>(
+        &mut self,
+        task: &mut T,
+        log: Option<&mut MetricsLog>,
+        window: &Window<T::Sums>,
+        progress: &Progress,
+    ) -> Result<bool> {
         let takes_part = self.is_first() || task.measures_together();
         let measured = match takes_part {
             true => task.measure(&self.bert, &self.signals, self.parallel.group()),
@@ -306,7 +350,7 @@ impl Trainer<'_> {
         self.position.measured_step = Some(self.position.step);
         self.position.measured_epoch = self.position.cursor.epoch;
         // Now, lest a run that is killed and resumed measure and log it twice.
-        self.save(task)?;
+        self.save(task, window)?;
         Ok(true)
     }
 
@@ -335,13 +379,13 @@ impl Trainer<'_> {
     }
 
     /// The checkpoint of this position, written by the first process while the others wait.
-    fn save<T: Task>(&mut self, task: &T) -> Result<PathBuf> {
-        let saved = self.save_alone(task);
+    fn save<T: Task>(&mut self, task: &T, window: &Window<T::Sums>) -> Result<PathBuf> {
+        let saved = self.save_alone(task, window);
         self.group().agree(saved)
     }
 
     /// The checkpoint of this position, if this is the first process; only what is not in it yet is written.
-    fn save_alone<T: Task>(&mut self, task: &T) -> Result<PathBuf> {
+    fn save_alone<T: Task>(&mut self, task: &T, window: &Window<T::Sums>) -> Result<PathBuf> {
         if !self.is_first() {
             return Ok(PathBuf::new());
         }
@@ -357,17 +401,21 @@ impl Trainer<'_> {
                 return Ok(saved.dir.clone());
             }
         }
+        let window = serde_json::to_value(window).map_err(|e| Error::Invalid(e.to_string()))?;
         let snapshot = Snapshot {
             task: task.name(),
             recipe: &self.recipe,
             position: &self.position,
+            window: &window,
             data: &self.data,
             bert: &self.bert,
             optimizer: self.optimizer.as_ref(),
             vocabulary: &self.vocabulary,
         };
-        let dir = checkpoint::save(self.run, &snapshot, self.settings.keep_checkpoints)?;
-        self.saved = Some(Saved { dir: dir.clone(), recipe: self.recipe.clone(), position: self.position.clone() });
+        let keep = Keep { newest: self.settings.keep_checkpoints, every: self.settings.keep_checkpoint_every };
+        let dir = checkpoint::save(self.run, &snapshot, keep)?;
+        let (recipe, position) = (self.recipe.clone(), self.position.clone());
+        self.saved = Some(Saved { dir: dir.clone(), recipe, position, window });
         Ok(dir)
     }
 }

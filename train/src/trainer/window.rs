@@ -1,7 +1,7 @@
 //! What the log tells of the steps since its last row.
 
 use cloze_formats::stream::GlobalBatch;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Batch;
@@ -18,6 +18,9 @@ pub(super) struct StepRow {
     means: Map<String, Value>,
     learning_rate: f64,
     gradient_norm: f64,
+    /// With fp16 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss_scale: Option<f64>,
     sequences_per_s: f64,
     tokens_per_s: f64,
     padded_tokens_per_s: f64,
@@ -28,7 +31,7 @@ pub(super) struct StepRow {
 }
 
 /// Sums since the last row.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Window<S> {
     pub sums: S,
     num_steps: u64,
@@ -93,6 +96,7 @@ impl<S> Window<S> {
             means,
             learning_rate: self.learning_rate,
             gradient_norm: self.gradient_norm,
+            loss_scale: position.loss_scale.map(|scale| scale.value),
             sequences_per_s: self.num_instances as f64 / self.step_s,
             tokens_per_s: self.num_tokens as f64 / self.step_s,
             padded_tokens_per_s: self.num_padded_tokens as f64 / self.step_s,

@@ -47,6 +47,15 @@ unsafe extern "C" {
         out: *mut *mut C_tensor,
         error: *mut *mut c_char,
     ) -> c_int;
+    pub fn cloze_autocast_enter(
+        cuda: c_int,
+        half: c_int,
+        was_enabled: *mut c_int,
+        was_dtype: *mut c_int,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_autocast_exit(cuda: c_int, was_enabled: c_int, was_dtype: c_int, error: *mut *mut c_char) -> c_int;
+    pub fn cloze_cuda_has_bf16(has_bf16: *mut c_int, error: *mut *mut c_char) -> c_int;
     pub fn cloze_allow_tf32(allow: c_int, error: *mut *mut c_char) -> c_int;
     pub fn cloze_add_scaled_(
         target: *mut C_tensor,

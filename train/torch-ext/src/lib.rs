@@ -15,6 +15,7 @@ macro_rules! call {
     }};
 }
 
+mod autocast;
 pub mod distributed;
 mod error;
 mod ffi;
@@ -27,6 +28,7 @@ use libc::{c_char, c_int};
 use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
+pub use autocast::{Autocast, HalfPrecision, cuda_has_bf16};
 pub use error::{Error, Result};
 
 /// Whether torch has CUDA: [`load::cuda`] found a driver and there is a device.

@@ -1,0 +1,185 @@
+//! The plan of a pre-training run, and how long it would take: what `--dry-run` prints.
+
+use std::time::Instant;
+
+use cloze_formats::dataset::Dataset;
+use cloze_formats::stream::{Cursor, GlobalBatch, PretrainBatch};
+use tch::Device;
+
+use crate::data;
+use crate::error::Result;
+use crate::model::config::BertConfig;
+use crate::model::{Bert, Head};
+use crate::plan::{self, Plan};
+use crate::precision::Precision;
+use crate::progress::duration;
+use crate::recipe::{MaskingMode, Preset, PretrainRecipe};
+use crate::step::pretrain_step;
+use crate::world::{DataParallel, World};
+
+/// Seconds after which no further micro-batch is timed.
+const MEASURING_S: f64 = 20.0;
+/// Micro-batches timed at most, after one that is not.
+const MEASURED: usize = 5;
+
+/// What the plan of a pre-training run follows from.
+pub struct Planned<'a> {
+    /// The recipe, settled.
+    pub recipe: &'a PretrainRecipe,
+    /// The model's shape.
+    pub config: &'a BertConfig,
+    /// Where the weights come from.
+    pub weights: String,
+    /// What is learnt from.
+    pub dataset: &'a Dataset,
+    /// Whether its masks are used.
+    pub masking: MaskingMode,
+    /// The first step's global batch.
+    pub first: &'a GlobalBatch<PretrainBatch>,
+    /// The machine that the run is fitted to, if not to this one.
+    pub preset: Option<Preset>,
+    /// The processes.
+    pub world: &'a World,
+}
+
+impl Planned<'_> {
+    /// Every quantity, in order.
+    pub fn plan(&self) -> Plan {
+        let Self { recipe, config, dataset, first, .. } = self;
+        let section = &recipe.data;
+        let num_parameters = plan::num_pretraining_parameters(config);
+        let mut plan = Plan::default();
+        plan.add_model(config, num_parameters);
+        plan.add("weights", self.weights.clone());
+        plan.add("device", self.device());
+        plan.add("precision", recipe.run.precision.name());
+        plan.add_world(self.world);
+        plan.add_length(dataset.len(), section.global_batch_size, recipe.schedule.steps);
+        plan.add_step(section.global_batch_size, first.micro_batches.len(), first.num_tokens);
+        let tokens = section.micro_batch_tokens();
+        plan.add_value("micro-batch tokens", tokens, format!("{tokens} at most, padding counted"));
+        let masking = if self.masking == MaskingMode::Static { "static" } else { "dynamic" };
+        let (mean_len, _) = data::mean_lengths(dataset);
+        let num_masked = self.num_masked();
+        plan.add("masking", format!("{masking}, {num_masked:.1} predictions per instance of {mean_len:.1} tokens"));
+        let warmup = recipe.schedule.warmup_fraction * recipe.schedule.steps as f64;
+        let rate = recipe.optimizer.learning_rate();
+        let kind = recipe.optimizer.config().kind.name();
+        plan.add("optimizer", format!("{kind}, {rate:e} at most, {warmup:.0} steps of warm-up"));
+        let per_step = self.flops() / recipe.schedule.steps as f64;
+        plan.add_value("work per step", per_step, plan::flops(per_step));
+        plan.add_value("work in all", self.flops(), plan::flops(self.flops()));
+        let memory = self.memory(tokens);
+        plan.add_value("memory", memory, format!("about {}, by arithmetic good to a third", plan::bytes(memory)));
+        plan
+    }
+
+    fn device(&self) -> String {
+        let here = format!("{}, {} threads", self.recipe.run.device, self.recipe.run.threads.unwrap_or(1));
+        self.preset.map_or(here, |preset| format!("fitted to {preset}"))
+    }
+
+    /// Predictions per instance, of the first step.
+    fn num_masked(&self) -> f64 {
+        self.first.num_masked as f64 / self.first.num_instances as f64
+    }
+
+    /// Floating-point operations of the whole run.
+    fn flops(&self) -> f64 {
+        let PretrainRecipe { data, schedule, .. } = self.recipe;
+        let per_step = plan::flops_per_step(self.config, self.dataset, data.global_batch_size, self.num_masked());
+        per_step * schedule.steps as f64
+    }
+
+    /// Estimated bytes with micro-batches of up to `tokens`, padding counted.
+    pub fn memory(&self, tokens: u64) -> f64 {
+        let (mean_len, _) = data::mean_lengths(self.dataset);
+        let num_parameters = plan::num_pretraining_parameters(self.config);
+        let on_gpu = self.preset.is_some() || self.recipe.run.device != "cpu";
+        let machine = (self.recipe.run.precision, on_gpu);
+        let longest = self.dataset.longest_row() as u64;
+        plan::memory_estimate(
+            self.config,
+            num_parameters,
+            machine,
+            tokens,
+            longest,
+            self.num_masked() / mean_len.max(1.0),
+        )
+    }
+
+    /// Adds how long the run would take: at `tflops` a GPU where given, else at the rate of a few micro-batches on `device`.
+    ///
+    /// # Errors
+    /// A micro-batch cannot be computed, for instance because memory is short.
+    pub fn add_time(&self, plan: &mut Plan, tflops: Option<f64>, device: Device) -> Result<()> {
+        let num_gpus = self.preset.map_or(self.world.world_size, Preset::num_gpus);
+        let (rate, source) = match tflops {
+            Some(tflops) => {
+                let source = format!("at {tflops} TFLOP/s on each of {num_gpus} devices, the rate you gave");
+                (tflops * 1e12 * f64::from(num_gpus), source)
+            }
+            None => {
+                let (rate, count) = measure(self, device)?;
+                let source = format!(
+                    "at {} a second, measured on {count} micro-batches on this machine's {} in {}",
+                    plan::flops(rate),
+                    self.recipe.run.device,
+                    self.recipe.run.precision.name()
+                );
+                (rate, source)
+            }
+        };
+        let seconds = self.flops() / rate;
+        let text = format!(
+            "about {} {source}; forward and backward only: optimizer, data, communication and checkpoints not counted",
+            duration(seconds)
+        );
+        plan.add_value("time", seconds, text);
+        Ok(())
+    }
+}
+
+/// Floating-point operations a second of forward and backward passes of the first micro-batches, and how many were timed.
+fn measure(planned: &Planned<'_>, device: Device) -> Result<(f64, usize)> {
+    let mut bert = Bert::new(planned.config.clone(), Head::PreTraining, device, planned.recipe.run.seed)?;
+    let precision = planned.recipe.run.precision;
+    debug_assert!(precision != Precision::Auto, "a run settles it first");
+    bert.set_precision(precision);
+    let (mut flops, mut seconds, mut count) = (0.0, 0.0, 0);
+    let micro_batches = &planned.first.micro_batches;
+    // The first one, run twice, warms caches and allocators up.
+    let order = micro_batches.iter().take(1).chain(micro_batches.iter().take(MEASURED));
+    for (index, micro_batch) in order.enumerate() {
+        if seconds > MEASURING_S {
+            break;
+        }
+        let started = Instant::now();
+        let batch = alone(micro_batch);
+        // Its sums are read at its end: no kernel is left running.
+        pretrain_step(&mut bert, &batch, &DataParallel::alone())?;
+        if index > 0 {
+            flops += flops_of(planned.config, micro_batch);
+            seconds += started.elapsed().as_secs_f64();
+            count += 1;
+        }
+    }
+    Ok((flops / seconds, count))
+}
+
+/// A step of this one micro-batch.
+fn alone(micro_batch: &PretrainBatch) -> GlobalBatch<PretrainBatch> {
+    GlobalBatch {
+        num_instances: micro_batch.sequences.num_sequences() as u64,
+        num_masked: micro_batch.masked_lm_ids.len() as u64,
+        num_tokens: micro_batch.sequences.input_ids.len() as u64,
+        micro_batches: vec![micro_batch.clone()],
+        next: Cursor::default(),
+    }
+}
+
+fn flops_of(config: &BertConfig, micro_batch: &PretrainBatch) -> f64 {
+    let lens = micro_batch.sequences.cu_seqlens.windows(2).map(|bounds| f64::from(bounds[1] - bounds[0]));
+    let (len, square) = lens.fold((0.0, 0.0), |(len, square), one| (len + one, square + one * one));
+    plan::training_flops(config, len, square, micro_batch.masked_lm_ids.len() as f64)
+}
