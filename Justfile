@@ -91,6 +91,11 @@ export-model *arguments="--help": setup
 gpu-check: build
     @{{ demo }} gpu
 
+# Some hundred steps of BERT-base in fp32, tf32, bf16 and fp16 on a GPU: runs/precision/*, whose loss curves should lie on each other
+[group('train')]
+gpu-precisions data=demo_phase1 steps="300": build
+    @for p in fp32 tf32 bf16 fp16; do target/release/cloze-train pretrain --recipe bert-base-phase1 --data "{{ data }}" --out runs/precision/$p --precision $p --steps {{ steps }} --warmup-fraction 0.1 --device cuda || exit; done
+
 # Speed and memory of preparation: `just bench-prep --text FILE.. --dump FILE --vocab FILE`; alone, on samples/, which are small
 [group('check')]
 bench-prep *arguments:

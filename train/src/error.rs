@@ -104,7 +104,7 @@ pub enum Error {
     },
     /// Losses or gradients stayed infinite, not a number, or far above those before.
     #[error(
-        "{}: expected a finite loss and gradient, found {found} {what} in a row after step {step}; lower the \
+        "{}: expected losses and gradients to learn from, found {found} {what} in a row after step {step}; lower the \
          learning rate or lengthen the warm-up and start anew{}", path.display(), from(checkpoint.as_deref())
     )]
     NonFinite {

@@ -17,11 +17,11 @@ use crate::dry_run::Planned;
 use crate::error::{Error, Result};
 use crate::interop::huggingface::Missing;
 use crate::log;
-use crate::model::config::{Activation, BertConfig};
+use crate::model::config::BertConfig;
 use crate::model::{Bert, Head};
 use crate::optim::{Optimizer, Schedule};
 use crate::progress::{say, thousands};
-use crate::recipe::{MaskingMode, ModelSection, Preset, PretrainData, PretrainRecipe};
+use crate::recipe::{MaskingMode, Preset, PretrainData, PretrainRecipe};
 use crate::run::Signals;
 use crate::setup::{self, Origin, Resolve, Resumed};
 use crate::step::{PretrainSums, evaluate_pretrain, pretrain_step};
@@ -139,7 +139,13 @@ fn train(options: &PretrainOptions, ready: Ready, group: Rc<Group>, signals: Sig
 /// # Errors
 /// Bad input, as [`run`] would find it.
 pub fn dry_run(options: &PretrainOptions, resolve: Resolve<'_, PretrainRecipe>, dry: DryRun) -> Result<Summary> {
+    if let Some(tflops) = dry.tflops.filter(|tflops| !(*tflops > 0.0 && tflops.is_finite())) {
+        return Err(Error::Invalid(format!("tflops: expected a positive number, found {tflops}")));
+    }
     let world = World::from_environment()?;
+    if !world.is_first() {
+        return Ok(Summary::default());
+    }
     let Prepared { recipe, device, dataset, origin, config, .. } = prepare(options, resolve, None, &world)?;
     let first = stream(&recipe, &dataset, &world)?.global_batch(Cursor::default())?;
     let planned = planned(&recipe, &config, &dataset, origin.as_ref(), &first, dry.preset, &world)?;
@@ -171,8 +177,11 @@ fn prepare(
         None => options.init.as_deref().map(Origin::open).transpose()?,
     };
     let config = match &origin {
-        Some(origin) => initial_config(origin, recipe.model.as_ref())?,
-        None => new_config(recipe.model.as_ref().unwrap_or(&ModelSection::default()), &dataset)?,
+        Some(origin) => match &recipe.model {
+            Some(model) => model.applied_to(&origin.config, &origin.dir)?,
+            None => origin.config.clone(),
+        },
+        None => recipe.model.clone().unwrap_or_default().config(&dataset.manifest().vocabulary)?,
     };
     check_fit(&dataset, origin.as_ref(), &config)?;
     if let Some(preset) = options.fit {
@@ -183,64 +192,6 @@ fn prepare(
     }
     let held_out = held_out(options, &recipe, &dataset, &config, world)?;
     Ok(Prepared { recipe, device, dataset, origin, config, held_out })
-}
-
-/// The configuration of the checkpoint that a run starts from. Where the recipe has a model too, their shapes agree, and dropout
-/// is the recipe's.
-fn initial_config(origin: &Origin, model: Option<&ModelSection>) -> Result<BertConfig> {
-    let Some(model) = model else { return Ok(origin.config.clone()) };
-    let found = &origin.config;
-    let shape = [
-        ("hidden_size", model.hidden_size, found.hidden_size),
-        ("num_hidden_layers", model.num_hidden_layers, found.num_hidden_layers),
-        ("num_attention_heads", model.num_attention_heads, found.num_attention_heads),
-        ("intermediate_size", model.intermediate_size.unwrap_or(4 * model.hidden_size), found.intermediate_size),
-        ("max_position_embeddings", model.max_position_embeddings, found.max_position_embeddings),
-    ];
-    let different = |name: &str, expected: &str, found: &str| {
-        let message = format!(
-            "expected {name} = {expected}, as the recipe's [model] has it, found {found}; give another --init, or leave \
-             [model] out"
-        );
-        Err(Error::file(&origin.dir, message))
-    };
-    if let Some((name, expected, found)) = shape.into_iter().find(|(_, expected, found)| expected != found) {
-        return different(name, &expected.to_string(), &found.to_string());
-    }
-    if activation(model)?.approximate() != found.hidden_act.approximate() {
-        let found = serde_json::to_value(found.hidden_act).unwrap_or_default();
-        return different("hidden_act", &model.hidden_act, found.as_str().unwrap_or_default());
-    }
-    Ok(BertConfig {
-        hidden_dropout_prob: model.hidden_dropout_prob,
-        attention_probs_dropout_prob: model.attention_probs_dropout_prob,
-        ..found.clone()
-    })
-}
-
-fn activation(model: &ModelSection) -> Result<Activation> {
-    serde_json::from_value(json!(model.hidden_act))
-        .map_err(|_| Error::Invalid(format!("model.hidden_act: expected gelu or gelu_new, found {}", model.hidden_act)))
-}
-
-fn new_config(model: &ModelSection, dataset: &Dataset) -> Result<BertConfig> {
-    let vocabulary = &dataset.manifest().vocabulary;
-    let config = BertConfig {
-        vocab_size: BertConfig::padded_vocab_size(vocabulary.num_tokens),
-        hidden_size: model.hidden_size,
-        num_hidden_layers: model.num_hidden_layers,
-        num_attention_heads: model.num_attention_heads,
-        intermediate_size: model.intermediate_size.unwrap_or(4 * model.hidden_size),
-        hidden_act: activation(model)?,
-        hidden_dropout_prob: model.hidden_dropout_prob,
-        attention_probs_dropout_prob: model.attention_probs_dropout_prob,
-        max_position_embeddings: model.max_position_embeddings,
-        initializer_range: model.initializer_range,
-        pad_token_id: vocabulary.special.pad.into(),
-        ..BertConfig::default()
-    };
-    config.validate()?;
-    Ok(config)
 }
 
 fn check_fit(dataset: &Dataset, origin: Option<&Origin>, config: &BertConfig) -> Result<()> {

@@ -106,8 +106,10 @@ pub fn settle<R: Recipe>(resolve: Resolve<'_, R>, resumed: Option<&Resumed>, wor
     recipe.validate()?;
     let device = start_torch(recipe.run_mut(), world)?;
     recipe.settle(device);
-    if let (Some(resumed), Some(stored)) = (resumed, &stored) {
-        for notice in check_resume(&resumed.dir, stored, &recipe)? {
+    if let (Some(resumed), Some(mut stored)) = (resumed, stored) {
+        // What an earlier version left open is settled as it settled it.
+        stored.settle(device);
+        for notice in check_resume(&resumed.dir, &stored, &recipe)? {
             say(&notice);
         }
     }

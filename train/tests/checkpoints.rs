@@ -197,3 +197,63 @@ fn a_second_signal_of_the_other_kind_ends_the_process_at_once() {
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert!(!out.join("checkpoints").exists(), "it saved first");
 }
+
+#[test]
+fn sigusr1_saves_and_exits_as_slurm_s_warning_wants() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, out) = (dir.path().join("data"), dir.path().join("run"));
+    pretrain(&data, 200, "");
+    let recipe = recipe(dir.path());
+    let flags = ["--steps", "100000", "--checkpoint-every", "100000"];
+    let arguments = ["pretrain", "--recipe", text(&recipe), "--data", text(&data), "--out", text(&out)];
+    let stderr = dir.path().join("stderr");
+    let file = fs::File::create(&stderr).unwrap();
+    let mut child = command(&[&arguments[..], &flags[..]].concat()).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+    let started = Instant::now();
+    while metrics(&out, "step").is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(60), "no steps");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    send("-USR1", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 10));
+    let stderr = fs::read_to_string(stderr).unwrap();
+    assert!(stderr.contains("stopped by SIGUSR1; saved "), "{stderr}");
+    assert_eq!(names(&out).len(), 1);
+    assert_eq!(json(&out.join("summary.json"))["stopped_by_signal"], 10);
+}
+
+#[test]
+fn the_newest_checkpoints_stay_and_those_at_the_long_interval_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, out) = (dir.path().join("data"), dir.path().join("run"));
+    pretrain(&data, 200, "");
+    let recipe = recipe(dir.path());
+    let arguments = ["pretrain", "--recipe", text(&recipe), "--data", text(&data), "--out", text(&out)];
+    let keep = ["--checkpoint-every", "5", "--keep-checkpoints", "2", "--keep-checkpoint-every", "15"];
+    succeed(&[&arguments[..], &keep[..], &["--steps", "40"]].concat());
+    assert_eq!(names(&out), ["step-00000015", "step-00000030", "step-00000035", "step-00000040"]);
+}
+
+#[test]
+fn a_run_stopped_between_two_rows_of_its_log_has_the_rows_of_one_that_was_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, whole, halves) = (dir.path().join("data"), dir.path().join("whole"), dir.path().join("halves"));
+    pretrain(&data, 200, "");
+    let recipe = recipe(dir.path());
+    let arguments = |out| ["pretrain", "--recipe", text(&recipe), "--data", text(&data), "--out", text(out)];
+    // Checkpoints at 8, 16 and 20, rows at 1, 5, 10, 15 and 20.
+    let flags = ["--steps", "20", "--checkpoint-every", "8"];
+    for out in [&whole, &halves] {
+        succeed(&[&arguments(out)[..], &flags[..]].concat());
+    }
+    fs::remove_dir_all(halves.join("checkpoints/step-00000020")).unwrap();
+    assert_eq!(names(&halves), ["step-00000016"]);
+    succeed(&resume(&data, &halves));
+    let computed = |run: &Path| -> Vec<_> {
+        let row = |row: &serde_json::Value| {
+            ["step", "masked_lm_loss", "next_sentence_loss", "gradient_norm"].map(|key| row[key].clone())
+        };
+        metrics(run, "step").iter().map(row).collect()
+    };
+    assert_eq!(computed(&whole), computed(&halves));
+}

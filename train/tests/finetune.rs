@@ -250,3 +250,25 @@ fn another_vocabulary_and_a_missing_model_are_refused() {
     assert_eq!(fail(&arguments), "expected --init MODEL to fine-tune (or --resume), found neither");
     assert!(!out.exists());
 }
+
+#[test]
+fn either_optimizer_and_16_bits_serve_fine_tuning_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let init = pretrained(dir.path());
+    let (classes, questions) = (dir.path().join("classes"), dir.path().join("questions"));
+    glue(&classes, 200, "");
+    squad(&questions, 100);
+    for (task, data, precision) in [("glue", &classes, "bf16"), ("squad", &questions, "fp16")] {
+        let out = dir.path().join(task);
+        let arguments = ["finetune", task, "--data", text(data), "--init", text(&init), "--out", text(&out)];
+        let flags = ["--optimizer", "lamb", "--curve", "constant", "--precision", precision, "--epochs", "3"];
+        succeed(&[&arguments[..], &LEARNING[..], &flags[..], &["--log-every", "1"]].concat());
+        let state = json(&checkpoints(&out).last().unwrap().join("state.json"));
+        assert_eq!(state["optimizer"]["kind"], "lamb");
+        assert_eq!(state["recipe"]["run"]["precision"], precision);
+        let rows = metrics(&out, "step");
+        let loss = |row: &serde_json::Value| row["loss"].as_f64().unwrap();
+        assert!(loss(rows.last().unwrap()) < loss(&rows[0]), "{task}");
+        assert_eq!(rows[0].get("loss_scale").is_some(), precision == "fp16");
+    }
+}

@@ -272,3 +272,50 @@ fn a_run_that_explodes_skips_its_steps_and_stops() {
     assert!(message.ends_with("start anew; no checkpoint had been saved"), "{message}");
     assert!(!out.join("checkpoints").exists());
 }
+
+/// Adds settings to the [run] section of the recipe.
+fn with_run_settings(place: &Place, settings: &str) {
+    let text_of_recipe = fs::read_to_string(&place.recipe).unwrap();
+    fs::write(&place.recipe, text_of_recipe.replacen("[run]", &format!("[run]\n{settings}"), 1)).unwrap();
+}
+
+#[test]
+fn steps_whose_loss_is_a_spike_are_skipped_and_the_run_goes_on() {
+    let place = Place::new();
+    // Every loss above the mean counts: about half of them, as the model hardly learns.
+    with_run_settings(&place, "max_loss_spike = 1.0\nmax_nonfinite_steps = 1000");
+    let out = place.out("run");
+    let output = run(&place.arguments(&out, &["--learning-rate", "1e-6", "--steps", "20"]));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains(", a spike above the recent mean "), "{stderr}");
+    let state = json(&checkpoints(&out).last().unwrap().join("state.json"));
+    assert_eq!(state["position"]["step"], 20);
+    assert!(state["position"]["num_skipped"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_run_whose_loss_shoots_up_for_good_stops_with_its_checkpoint_intact() {
+    let place = Place::new();
+    let out = place.out("run");
+    let flags = ["--learning-rate", "10", "--warmup-fraction", "1", "--steps", "400", "--max-loss-spike", "1.5"];
+    let message = fail(&place.arguments(&out, &flags));
+    assert!(message.contains("found 10 loss spikes in a row after step "), "{message}");
+    assert!(message.contains("/checkpoints/step-000000") && message.ends_with("which is intact"), "{message}");
+}
+
+#[test]
+fn held_out_text_has_a_perplexity_and_adamw_with_a_cosine_learns_too() {
+    let place = Place::new();
+    pretrain(&place.data.join("held-out"), 50, "");
+    let out = place.out("run");
+    succeed(&place.arguments(&out, &["--optimizer", "adamw", "--curve", "cosine"]));
+    let held_out = metrics(&out, "held_out");
+    let (first, last) = (&held_out[0], held_out.last().unwrap());
+    let perplexity = last["masked_lm_perplexity"].as_f64().unwrap();
+    assert!((perplexity.ln() - last["masked_lm_loss"].as_f64().unwrap()).abs() < 1e-9);
+    assert!(perplexity < first["masked_lm_perplexity"].as_f64().unwrap() && perplexity < 60.0, "{held_out:?}");
+    let state = json(&checkpoints(&out).last().unwrap().join("state.json"));
+    assert_eq!(state["optimizer"]["kind"], "adamw");
+    assert_eq!(state["recipe"]["optimizer"]["epsilon"], 1e-8);
+}

@@ -5,6 +5,7 @@ mod optimizer;
 mod preset;
 mod resume;
 mod sections;
+mod shape;
 
 use std::path::Path;
 
@@ -242,6 +243,19 @@ mod tests {
             recipe.validate().unwrap_err().to_string(),
             "model.num_attention_heads: expected a divisor of hidden_size 768, found 7"
         );
+    }
+
+    #[test]
+    fn a_recipe_stored_before_there_was_a_choice_of_optimizers_is_what_it_was() {
+        let stored =
+            r#"{"run": {"seed": 7}, "optimizer": {"learning_rate": 0.006, "epsilon": 1e-6}, "schedule": {"steps": 9}}"#;
+        let mut recipe: PretrainRecipe = serde_json::from_str(stored).unwrap();
+        recipe.settle(Device::Cpu);
+        let mut expected = PretrainRecipe::default();
+        (expected.run.seed, expected.schedule.steps) = (7, 9);
+        expected.settle(Device::Cpu);
+        assert_eq!(recipe, expected);
+        assert_eq!(recipe.optimizer.config().kind, crate::optim::OptimizerKind::Lamb);
     }
 
     #[test]
