@@ -244,8 +244,8 @@ fn another_vocabulary_and_a_missing_model_are_refused() {
         "{message}"
     );
     let message = fail(&[&arguments[..], &["--init", text(&train)]].concat());
-    let expected =
-        "expected a model (config.json and model.safetensors) or a run directory, found neither; check the path";
+    let expected = "expected a model (config.json and model.safetensors) or a run directory, found neither; check the path, or \
+                    bring another program's checkpoint into this form with cloze-train import";
     assert_eq!(message, format!("{}: {expected}", train.display()));
     assert_eq!(fail(&arguments), "expected --init MODEL to fine-tune (or --resume), found neither");
     assert!(!out.exists());

@@ -4,6 +4,7 @@
 //! PyTorch and TensorFlow.
 
 mod common;
+mod datasets;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -282,4 +283,39 @@ fn a_vocabulary_of_another_model_is_refused() {
         error.contains("vocab.txt: expected 40 tokens (or up to 63 fewer, where rows are padded), found 41"),
         "{error}"
     );
+}
+
+#[test]
+fn a_run_goes_out_in_every_format_and_training_starts_from_each_alike() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    let path = |name: &str| dir.join(name);
+    datasets::pretrain(&path("phase1"), 60, "");
+    datasets::glue(&path("train"), 40, "");
+    let recipe = datasets::recipe(dir).display().to_string();
+    report(&format!("pretrain --recipe {recipe} --data DIR/phase1 --out DIR/run --steps 3 --threads 1"), dir);
+    for (format, out) in [("huggingface", "hf"), ("pytorch", "pt"), ("nvidia", "nv/ckpt_3.pt")] {
+        let report = report(&format!("export DIR/run --format {format} --out DIR/{out}"), dir);
+        assert!(report["checkpoint"].as_str().unwrap().ends_with("checkpoints/step-00000003"));
+        assert_eq!(report["left_out"], serde_json::json!(["optimizer.safetensors", "state.json"]));
+    }
+    let model = ["config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"];
+    assert_eq!(files_in(&path("hf")), model);
+    assert_eq!(files_in(&path("pt")), model.map(|name| name.replace("model.safetensors", "pytorch_model.bin")));
+    let beside = "--config DIR/hf/config.json --vocab DIR/hf/vocab.txt";
+    report(&format!("import --input DIR/nv {beside} --out DIR/imported"), dir);
+    // A checkpoint of ours is a Hugging Face directory too; what lies beside its weights does not disturb.
+    report("import --input DIR/run/checkpoints/step-00000003 --out DIR/plain", dir);
+    let mut tuned = Vec::new();
+    for init in ["run", "hf", "pt", "imported", "plain"] {
+        let line =
+            format!("finetune glue --data DIR/train --init DIR/{init} --out DIR/{init}-tuned --epochs 1 --threads 1");
+        report(&line, dir);
+        let last = datasets::checkpoints(&path(&format!("{init}-tuned"))).pop().unwrap();
+        tuned.push(fs::read(last.join("model.safetensors")).unwrap());
+        report(&format!("pretrain --data DIR/phase1 --init DIR/{init} --out DIR/{init}-on --steps 1 --threads 1"), dir);
+    }
+    assert!(tuned.iter().all(|weights| *weights == tuned[0]));
+    let classifier = report("export DIR/hf-tuned --format pytorch --out DIR/classifier", dir);
+    assert_eq!(classifier["architecture"], "BertForSequenceClassification");
 }

@@ -116,7 +116,7 @@ fn difference(ours: &Tensor, theirs: &Tensor) -> f64 {
 fn transformers_and_cloze_compute_the_same_from_each_other_s_files() {
     let directory = tempfile::tempdir().unwrap();
     let dir = directory.path();
-    println!("{}", python(&[Path::new("make"), dir]).unwrap());
+    eprintln!("{}", python(&[Path::new("make"), dir]).unwrap());
     let sequences = sequences(&map(&dir.join("inputs.safetensors")));
     let mut classes: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     classes.retain(|path| path.is_dir());
@@ -133,7 +133,7 @@ fn transformers_and_cloze_compute_the_same_from_each_other_s_files() {
                 for (name, ours) in outputs(&model, class, &sequences) {
                     let worst = difference(&ours, &theirs[&name]);
                     assert!(worst <= TOLERANCE, "{}: {name}: {worst:e}", model.display());
-                    println!("{class} from {kind}: {name} {worst:.1e}");
+                    eprintln!("{class} from {kind}: {name} {worst:.1e}");
                 }
             }
             let ours = outputs(&path("model"), class, &sequences);
@@ -154,7 +154,7 @@ fn transformers_and_cloze_compute_the_same_from_each_other_s_files() {
     let check = |pairs: &[PathBuf]| {
         python(&[&[Path::new("check")], &pairs.iter().map(PathBuf::as_path).collect::<Vec<_>>()[..]].concat())
     };
-    println!("{}", check(&checks).unwrap());
+    eprintln!("{}", check(&checks).unwrap());
     // Nor can ours agree with anything: one weight of the first layer is moved a little.
     for class in ["BertForPreTraining", "BertForQuestionAnswering", "BertForSequenceClassification"] {
         let (place, moved) = (dir.join(class), dir.join(format!("{class}-moved")));
@@ -168,7 +168,7 @@ fn transformers_and_cloze_compute_the_same_from_each_other_s_files() {
         let theirs = map(&place.join("outputs.safetensors"));
         for (name, ours) in outputs(&moved, class, &sequences) {
             let worst = difference(&ours, &theirs[&name]);
-            println!("{class} with a weight moved: {name} {worst:.1e}");
+            eprintln!("{class} with a weight moved: {name} {worst:.1e}");
             assert!(worst > 10.0 * TOLERANCE, "{class}: {name}: {worst:e}");
         }
     }

@@ -9,7 +9,7 @@ use tch::Tensor;
 
 use super::architecture::Architecture;
 use super::publish::{Model, publish_directory};
-use super::source::Source;
+use super::source::{SAFETENSORS, Source};
 use super::{huggingface, tensorflow, vocabulary};
 use crate::error::{Error, Result};
 use crate::model::config::BertConfig;
@@ -66,43 +66,34 @@ pub fn run(options: &ImportOptions) -> Result<Summary> {
     let config_path = config_path(options, beside)?;
     let mut config = BertConfig::read(&config_path)?;
     let source = read(&input, format)?;
-    let names = || source.weights.keys().map(String::as_str);
-    let architecture = Architecture::detect(names(), &config);
+    let architecture = Architecture::detect(source.weights.keys().map(String::as_str), &config);
     if architecture.has_masked_lm() {
         source.check_tied()?;
     }
-    let vocabulary = find_vocabulary(options, beside)?;
-    let found_size = fit(&mut config, &source, architecture, &config_path)?;
-    if let Some((path, vocabulary)) = &vocabulary {
-        vocabulary::check(path, vocabulary, config.vocab_size)?;
-    }
-    let vocab_size = new_size(options.vocab_size, vocabulary.as_ref().map(|(_, v)| v), &config)?;
-    let num_renamed = source.num_renamed();
-    let left_out = source.left_out.clone();
-    config.vocab_size = found_size;
+    let old_size = fit(&mut config, &source, architecture, &config_path)?;
+    let vocabulary = find_vocabulary(options, beside, config.vocab_size)?;
+    let new_size = new_size(options.vocab_size, vocabulary.as_ref(), &config)?;
+    let (num_renamed, left_out) = (source.num_renamed(), source.left_out.clone());
+    config.vocab_size = old_size;
     let mut model = Model::take(source, architecture, config)?;
-    model.resize(vocab_size)?;
+    model.resize(new_size)?;
     huggingface::describe(&mut model.config, architecture);
-    let cased = vocabulary.as_ref().map(|(_, vocabulary)| is_cased(beside, vocabulary));
-    publish_directory(&options.out, &model, super::source::SAFETENSORS, |dir| {
-        let (Some((_, vocabulary)), Some(cased)) = (&vocabulary, cased) else { return Ok(()) };
-        durable::write(dir.join(vocabulary::VOCABULARY), vocabulary.bytes())?;
-        let tokenizer = vocabulary::tokenizer_config(cased, &model.config);
-        Ok(durable::write(dir.join(vocabulary::TOKENIZER_CONFIG), tokenizer.as_bytes())?)
+    publish_directory(&options.out, &model, SAFETENSORS, |dir| match &vocabulary {
+        Some(found) => write_vocabulary(dir, found, &model.config),
+        None => Ok(()),
     })?;
     let mut summary = Summary::default();
     summary.add("input", input.display().to_string(), input.display().to_string());
     summary.add("format", format.to_string(), format.to_string());
-    model.report(&mut summary, found_size);
+    model.report(&mut summary, old_size);
     summary.add("renamed", num_renamed, num_renamed.to_string());
     let left = if left_out.is_empty() { "nothing".to_owned() } else { shorten(&left_out) };
     summary.add("left_out", left_out, left);
-    let tokens = match (&vocabulary, cased) {
-        (Some((path, _)), Some(true)) => format!("{} (cased)", path.display()),
-        (Some((path, _)), _) => format!("{} (lower case)", path.display()),
-        (None, _) => "none found; give --vocab, if text is to be encoded with this model".to_owned(),
+    let tokens = match &vocabulary {
+        Some(found) => format!("{} ({})", found.path.display(), if found.cased { "cased" } else { "lower case" }),
+        None => "none found; give --vocab, if text is to be encoded with this model".to_owned(),
     };
-    summary.add("vocabulary", vocabulary.map(|(path, _)| path.display().to_string()), tokens);
+    summary.add("vocabulary", vocabulary.map(|found| found.path.display().to_string()), tokens);
     summary.add("out", options.out.display().to_string(), options.out.display().to_string());
     Ok(summary)
 }
@@ -190,14 +181,29 @@ fn config_path(options: &ImportOptions, beside: &Path) -> Result<PathBuf> {
     })
 }
 
-fn find_vocabulary(options: &ImportOptions, beside: &Path) -> Result<Option<(PathBuf, Vocabulary)>> {
+/// The tokens that go with the weights.
+struct FoundVocabulary {
+    path: PathBuf,
+    vocabulary: Vocabulary,
+    cased: bool,
+}
+
+fn find_vocabulary(options: &ImportOptions, beside: &Path, vocab_size: i64) -> Result<Option<FoundVocabulary>> {
     let path = match &options.vocabulary {
         Some(path) => path.clone(),
         None if beside.join(vocabulary::VOCABULARY).is_file() => beside.join(vocabulary::VOCABULARY),
         None => return Ok(None),
     };
     let vocabulary = Vocabulary::read(&path)?;
-    Ok(Some((path, vocabulary)))
+    vocabulary::check(&path, &vocabulary, vocab_size)?;
+    let cased = is_cased(beside, &vocabulary);
+    Ok(Some(FoundVocabulary { path, vocabulary, cased }))
+}
+
+fn write_vocabulary(dir: &Path, found: &FoundVocabulary, config: &BertConfig) -> Result<()> {
+    durable::write(dir.join(vocabulary::VOCABULARY), found.vocabulary.bytes())?;
+    let tokenizer = vocabulary::tokenizer_config(found.cased, config);
+    Ok(durable::write(dir.join(vocabulary::TOKENIZER_CONFIG), tokenizer.as_bytes())?)
 }
 
 /// What a tokenizer_config.json beside the weights says, else what the tokens show.
@@ -235,8 +241,8 @@ fn fit(config: &mut BertConfig, source: &Source, architecture: Architecture, con
 }
 
 /// Rows of the new word table.
-fn new_size(given: Option<i64>, vocabulary: Option<&Vocabulary>, config: &BertConfig) -> Result<i64> {
-    let least = vocabulary.map_or(1, Vocabulary::len) as i64;
+fn new_size(given: Option<i64>, vocabulary: Option<&FoundVocabulary>, config: &BertConfig) -> Result<i64> {
+    let least = vocabulary.map_or(1, |found| found.vocabulary.len()) as i64;
     match given {
         None => Ok(BertConfig::padded_vocab_size(u32::try_from(config.vocab_size).unwrap_or(u32::MAX))),
         Some(given) if given >= least => Ok(given),

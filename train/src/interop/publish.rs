@@ -73,12 +73,13 @@ impl Model {
     /// Gives the vocabulary this many rows.
     ///
     /// # Errors
-    /// Memory runs out.
+    /// No model can have as many, or memory runs out.
     pub fn resize(&mut self, vocab_size: i64) -> Result<()> {
+        self.config.vocab_size = vocab_size;
+        self.config.validate()?;
         for (name, tensor) in &mut self.tensors {
             *tensor = vocabulary::resize(name, tensor.shallow_clone(), vocab_size)?;
         }
-        self.config.vocab_size = vocab_size;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Files of `torch.save`: read without running anything, written so that `torch.load(weights_only=True)` reads them.
 //!
 //! A file is a zip archive of a pickle and the tensors' storages (since PyTorch 1.6) or a row of pickles with the storages
-//! behind them (before). The pickle says which tensor is which view of which storage; see [`pickle`] for how it is read.
+//! behind them (before). The pickle says which tensor is which view of which storage; the module `pickle` says how it is read.
 
 mod archive;
 mod globals;
