@@ -70,7 +70,7 @@ impl Summary {
 
     /// The table for people, or one JSON object.
     pub fn print(&self, out: &mut dyn Write, json: bool) -> std::io::Result<()> {
-        if self.lines.is_empty() {
+        if self.values.is_empty() {
             return Ok(());
         }
         if json {

@@ -170,6 +170,7 @@ impl Bert {
         let HeadLayers::PreTraining { pooler, masked_lm, next_sentence } = &self.head_layers else {
             return Err(self.wrong_head("pre-training"));
         };
+        let _autocast = self.precision.autocast(self.device())?;
         let labels_M =
             index_tensor(masked_ids, [masked_positions.len() as i64, self.config.vocab_size], "masked token id")?;
         let (pass, packed, hidden_TH) = self.encode(sequences, train)?;

@@ -6,22 +6,22 @@
 namespace cloze {
 namespace {
 
+// keep1 and keep2 are 1 - beta1 and 1 - beta2, subtracted in double: in float, 1 - 0.999 is off by 5e-5 of itself.
 struct Constants {
-  float beta1, beta2, epsilon, scale, correction1, correction2_root;
+  float beta1, beta2, keep1, keep2, epsilon, scale, correction1, correction2_root;
 };
 
 // Moments, then Adam's direction (with decay * p) over the gradient; sums[0] and [1] become the squared norms of p and of it.
 CLOZE_VECTORIZED void direction(const float* p, float* g, float* m, float* v, int64_t len, float decay, const Constants& c,
                                 double* sums) {
-  const float keep1 = 1 - c.beta1, keep2 = 1 - c.beta2;
   f32v of_p = {}, of_u = {};
   for (int64_t i = 0; i < len; i += LANES) {
     const int64_t some = std::min(LANES, len - i);
     const bool whole = some == LANES;
     const f32v gradient = (whole ? load(g + i) : load_some(g + i, some, 0)) * c.scale;
     const f32v parameter = whole ? load(p + i) : load_some(p + i, some, 0);
-    const f32v first = (whole ? load(m + i) : load_some(m + i, some, 0)) * c.beta1 + gradient * keep1;
-    const f32v second = (whole ? load(v + i) : load_some(v + i, some, 0)) * c.beta2 + gradient * gradient * keep2;
+    const f32v first = (whole ? load(m + i) : load_some(m + i, some, 0)) * c.beta1 + gradient * c.keep1;
+    const f32v second = (whole ? load(v + i) : load_some(v + i, some, 0)) * c.beta2 + gradient * gradient * c.keep2;
     f32v root;
     for (int lane = 0; lane < LANES; lane++) root[lane] = std::sqrt(second[lane]);
     // (m / c1) / (sqrt(v / c2) + e)
@@ -95,7 +95,8 @@ int cloze_fused_lamb_(at::Tensor* parameter, at::Tensor* gradient, at::Tensor* f
     for (int64_t i = 0; i < num_parameters; i++)
       TORCH_CHECK(offsets[i] >= 0 && lens[i] >= 0 && offsets[i] <= len - lens[i], "expected parameters inside the buffer");
     const cloze::Constants constants = {
-        static_cast<float>(beta1), static_cast<float>(beta2), static_cast<float>(epsilon), static_cast<float>(scale),
+        static_cast<float>(beta1), static_cast<float>(beta2), static_cast<float>(1 - beta1), static_cast<float>(1 - beta2),
+        static_cast<float>(epsilon), static_cast<float>(scale),
         static_cast<float>(1 - std::pow(beta1, number)), static_cast<float>(std::sqrt(1 - std::pow(beta2, number)))};
     cloze::step(parameter->data_ptr<float>(), gradient->data_ptr<float>(), first->data_ptr<float>(), second->data_ptr<float>(),
                 num_parameters, offsets, lens, decayed_len, static_cast<float>(weight_decay), learning_rate, constants);
