@@ -1,9 +1,10 @@
 //! metrics.jsonl: one JSON object a line, appended as the run goes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Seek, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use cloze_formats::durable;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -11,7 +12,8 @@ use crate::error::{Error, Result};
 /// Name of the log in a run directory.
 pub const METRICS: &str = "metrics.jsonl";
 
-/// The growing log of a run. Rows carry `kind` (`step`, `held_out`, `evaluation`) and `step`.
+/// The growing log of a run. Rows carry `kind` (`run`, `step`, `held_out`, `evaluation`, `event`) and `step`; one of kind `run`
+/// begins each attempt.
 #[derive(Debug)]
 pub struct MetricsLog {
     path: PathBuf,
@@ -19,14 +21,21 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens the log in the directory `run`, keeping the rows up to `step` of an earlier attempt: what came after the
-    /// checkpoint that is resumed will be computed, and logged, again.
-    pub fn open(run: &Path, step: u64) -> Result<Self> {
+    /// Opens the log in the directory `run`. Of a run that is `resumed_after` a step, rows up to that step and the rows about
+    /// attempts stay: the rest will be computed, and logged, again. Otherwise what is there is of a run that left no
+    /// checkpoint, and goes.
+    pub fn open(run: &Path, resumed_after: Option<u64>) -> Result<Self> {
         let path = run.join(METRICS);
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = open.map_err(Error::io(&path))?;
-        let kept = bytes_up_to(&file, step).map_err(Error::io(&path))?;
-        file.set_len(kept).and_then(|()| file.seek(std::io::SeekFrom::End(0))).map_err(Error::io(&path))?;
+        let old = match std::fs::read(&path) {
+            Ok(old) => old,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(Error::io(&path)(error)),
+        };
+        let kept: Vec<u8> = resumed_after.map_or_else(Vec::new, |step| rows_up_to(&old, step));
+        if kept != old {
+            durable::write(&path, &kept)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
         Ok(Self { path, file })
     }
 
@@ -38,20 +47,14 @@ impl MetricsLog {
     }
 }
 
-/// Length of the longest prefix of whole rows of steps up to `step`.
-fn bytes_up_to(file: &File, step: u64) -> std::io::Result<u64> {
-    let (mut kept, mut line) = (0, Vec::new());
-    let mut reader = BufReader::new(file);
-    loop {
-        line.clear();
-        let len = reader.read_until(b'\n', &mut line)?;
-        let row: Option<serde_json::Value> = serde_json::from_slice(&line).ok();
-        let within = row.and_then(|row| row["step"].as_u64()).is_some_and(|found| found <= step);
-        if !within || line.last() != Some(&b'\n') {
-            return Ok(kept);
-        }
-        kept += len as u64;
-    }
+/// The whole rows of steps up to `step`, and those about attempts.
+fn rows_up_to(log: &[u8], step: u64) -> Vec<u8> {
+    let stays = |line: &&[u8]| {
+        let row: Option<serde_json::Value> = serde_json::from_slice(line).ok();
+        line.ends_with(b"\n")
+            && row.is_some_and(|row| row["kind"] == "run" || row["step"].as_u64().is_some_and(|found| found <= step))
+    };
+    log.split_inclusive(|&byte| byte == b'\n').filter(stays).collect::<Vec<_>>().concat()
 }
 
 /// Reads the rows of the log in `run` for which `wanted` holds, in order; an absent log has none.
@@ -69,25 +72,40 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn steps(dir: &Path) -> Vec<u64> {
+        rows(dir, |_| true).unwrap().iter().map(|row| row["step"].as_u64().unwrap()).collect()
+    }
+
     #[test]
     fn reopening_drops_rows_beyond_the_step_and_a_torn_last_line() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = MetricsLog::open(dir.path(), 0).unwrap();
+        let mut log = MetricsLog::open(dir.path(), None).unwrap();
         for step in [1, 2, 3] {
             log.append(&json!({"kind": "step", "step": step})).unwrap();
         }
         log.file.write_all(b"{\"step\":").unwrap();
-        let mut log = MetricsLog::open(dir.path(), 2).unwrap();
+        let mut log = MetricsLog::open(dir.path(), Some(2)).unwrap();
         log.append(&json!({"kind": "step", "step": 9})).unwrap();
-        let steps: Vec<u64> =
-            rows(dir.path(), |_| true).unwrap().iter().map(|row| row["step"].as_u64().unwrap()).collect();
-        assert_eq!(steps, [1, 2, 9]);
+        assert_eq!(steps(dir.path()), [1, 2, 9]);
+    }
+
+    #[test]
+    fn rows_about_attempts_stay_when_a_run_is_resumed_and_go_when_it_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = MetricsLog::open(dir.path(), None).unwrap();
+        for (kind, step) in [("run", 0), ("step", 5), ("run", 4), ("step", 5), ("event", 6)] {
+            log.append(&json!({"kind": kind, "step": step})).unwrap();
+        }
+        MetricsLog::open(dir.path(), Some(2)).unwrap();
+        assert_eq!(steps(dir.path()), [0, 4]);
+        MetricsLog::open(dir.path(), None).unwrap();
+        assert_eq!(steps(dir.path()), [0; 0]);
     }
 
     #[test]
     fn a_row_is_one_line() {
         let dir = tempfile::tempdir().unwrap();
-        MetricsLog::open(dir.path(), 0).unwrap().append(&json!({"step": 1, "loss": 0.5})).unwrap();
+        MetricsLog::open(dir.path(), None).unwrap().append(&json!({"step": 1, "loss": 0.5})).unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join(METRICS)).unwrap(), "{\"loss\":0.5,\"step\":1}\n");
     }
 }

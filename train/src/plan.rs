@@ -64,7 +64,8 @@ pub fn flops_per_step(config: &BertConfig, dataset: &Dataset, global_batch_size:
     3.0 * global_batch_size as f64 * forward_flops(config, mean_len, mean_square, num_masked)
 }
 
-fn forward_flops(config: &BertConfig, mean_len: f64, mean_square: f64, num_masked: f64) -> f64 {
+/// Floating-point operations of the forward pass of an instance of mean length `mean_len`, see [`flops_per_step`].
+pub fn forward_flops(config: &BertConfig, mean_len: f64, mean_square: f64, num_masked: f64) -> f64 {
     let (h, i) = (config.hidden_size as f64, config.intermediate_size as f64);
     let (layers, vocab) = (config.num_hidden_layers as f64, config.vocab_size as f64);
     let dense = (8.0 * h * h + 4.0 * h * i) * mean_len * layers;

@@ -78,6 +78,7 @@ pub fn run(options: &PretrainOptions, resolve: Resolve<'_, PretrainRecipe>) -> R
         schedule: schedule(&recipe)?,
         total_steps: recipe.schedule.steps,
         data: data::identity(&dataset),
+        dataset: &dataset,
         vocabulary: dataset.vocabulary().bytes().to_vec(),
         position,
         saved,

@@ -30,6 +30,12 @@ pub(super) struct RunFlags {
     /// Checkpoints kept.
     #[arg(long, value_name = "N")]
     pub keep_checkpoints: Option<usize>,
+    /// Write no event files for TensorBoard.
+    #[arg(long)]
+    pub no_tensorboard: bool,
+    /// Do not measure the machine's matrix products at start (0.2 s), and log no MFU.
+    #[arg(long)]
+    pub no_mfu: bool,
 }
 
 /// What decides the result.
@@ -79,6 +85,8 @@ impl RunFlags {
         set(&mut run.log_every, self.log_every);
         set(&mut run.checkpoint_every, self.checkpoint_every);
         set(&mut run.keep_checkpoints, self.keep_checkpoints);
+        run.tensorboard &= !self.no_tensorboard;
+        run.mfu &= !self.no_mfu;
     }
 }
 

@@ -4,6 +4,7 @@ mod evaluate;
 mod finetune;
 mod flags;
 mod pretrain;
+mod report;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use crate::summary::Summary;
 use evaluate::EvaluateCommand;
 use finetune::FinetuneCommand;
 use pretrain::PretrainArgs;
+use report::ReportArgs;
 
 /// Pre-trains, fine-tunes and evaluates BERT from Cloze datasets.
 ///
@@ -41,6 +43,8 @@ enum Command {
     /// Predict with a fine-tuned checkpoint; labels are not needed.
     #[command(subcommand)]
     Predict(EvaluateCommand),
+    /// Draw the curves of one or several runs, with data, recipe and machine, as one HTML file.
+    Report(ReportArgs),
 }
 
 impl Command {
@@ -49,6 +53,7 @@ impl Command {
             Self::Pretrain(args) => args.run(),
             Self::Finetune(command) => command.run(),
             Self::Evaluate(command) | Self::Predict(command) => command.run(),
+            Self::Report(args) => args.run(),
         }
     }
 
@@ -57,6 +62,7 @@ impl Command {
             Self::Pretrain(args) => args.json,
             Self::Finetune(command) => command.json(),
             Self::Evaluate(command) | Self::Predict(command) => command.json(),
+            Self::Report(args) => args.json,
         }
     }
 }

@@ -135,6 +135,7 @@ impl Begun<'_> {
             schedule: Schedule::linear(recipe.optimizer.learning_rate, recipe.schedule.warmup_fraction, total_steps)?,
             total_steps,
             data: data::identity(&train),
+            dataset: &train,
             vocabulary: train.vocabulary().bytes().to_vec(),
             position,
             saved,

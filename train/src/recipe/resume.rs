@@ -7,13 +7,15 @@ use super::Recipe;
 use crate::error::{Error, Result};
 
 /// Settings that may change when a run is resumed, because they do not change what it computes.
-const FREE_ON_RESUME: [&str; 10] = [
+const FREE_ON_RESUME: [&str; 12] = [
     "run.device",
     "run.threads",
     "run.log_every",
     "run.checkpoint_every",
     "run.keep_checkpoints",
     "run.max_nonfinite_steps",
+    "run.tensorboard",
+    "run.mfu",
     "data.micro_batch_tokens",
     "data.evaluation_batch_tokens",
     "data.held_out_every",

@@ -22,6 +22,11 @@ pub struct RunSection {
     pub keep_checkpoints: usize,
     /// Non-finite steps in a row that end the run. Default 10.
     pub max_nonfinite_steps: u64,
+    /// Write event files for TensorBoard beside metrics.jsonl. Default true.
+    pub tensorboard: bool,
+    /// Measure the machine's matrix products for 0.2 s at start, and log the share of that speed that training reaches (MFU).
+    /// Default true.
+    pub mfu: bool,
 }
 
 impl Default for RunSection {
@@ -34,6 +39,8 @@ impl Default for RunSection {
             checkpoint_every: 500,
             keep_checkpoints: 2,
             max_nonfinite_steps: 10,
+            tensorboard: true,
+            mfu: true,
         }
     }
 }

@@ -4,21 +4,23 @@ mod window;
 
 use std::ops::AddAssign;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use cloze_formats::dataset::Dataset;
 use cloze_formats::stream::{Gather, GlobalBatch, Sequences, Stream};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::checkpoint::{self, DataIdentity, Position, Snapshot};
 use crate::error::{Error, Result};
-use crate::log::MetricsLog;
 use crate::model::Bert;
 use crate::optim::{Optimizer, Schedule};
-use crate::progress::Progress;
+use crate::progress::{Progress, Words};
 use crate::recipe::RunSection;
+use crate::recorder::{Attempt, Recorder};
 use crate::run::{RunDir, Signals};
-use window::{Step, Window};
+use window::{Meter, Step, Window};
 
 /// What a batch of any task has.
 pub trait Batch {
@@ -81,6 +83,8 @@ pub struct Trainer<'a> {
     pub total_steps: u64,
     /// What is learnt from.
     pub data: DataIdentity,
+    /// The same, opened.
+    pub dataset: &'a Dataset,
     /// Bytes of vocab.txt.
     pub vocabulary: Vec<u8>,
     /// Where the run stands.
@@ -120,10 +124,11 @@ impl Trainer<'_> {
     /// Damaged data, a full disk, too many non-finite steps in a row. Published checkpoints are intact. Where data cannot
     /// be read or the model not be measured, what was learnt until then is saved.
     pub fn train<T: Task>(mut self, task: &mut T, stream: &Arc<Stream<T::Gather>>) -> Result<(Bert, Outcome)> {
-        let mut log = MetricsLog::open(self.run.path(), self.position.step)?;
+        let meter = Rc::new(Meter::new(&self.bert, self.settings.mfu, 1)?);
+        let mut log = self.record(task.name(), &meter)?;
         let mut progress = Progress::start(task.name(), self.position.step, self.total_steps);
         let mut loader = stream.load(self.position.cursor);
-        let mut window = Window::default();
+        let mut window = Window::new(meter);
         let ended = loop {
             let measured = match self.is_measurement_due(task) {
                 false => Ok(true),
@@ -152,7 +157,7 @@ impl Trainer<'_> {
                 Ok(batch) => batch,
                 Err(error) => break Err(error.into()),
             };
-            let updated = self.step(task, &batch, started, &mut window, &progress)?;
+            let updated = self.step(task, &batch, started, &mut window, &mut log, &progress)?;
             progress.update(self.position.step, || self.words(task, &window));
             if updated && (self.position.step.is_multiple_of(self.settings.log_every) || self.position.step == 1) {
                 self.log(task, &mut log, &mut window, stream.num_rows())?;
@@ -173,6 +178,9 @@ impl Trainer<'_> {
             }
         };
         let checkpoint = self.save(task)?;
+        if let Some(signal) = stopped_by {
+            log.event("signal", self.position.step, &format!("stopped by signal {signal}, checkpoint saved"))?;
+        }
         progress.finish();
         Ok((self.bert, Outcome { position: self.position, stopped_by, checkpoint }))
     }
@@ -190,6 +198,7 @@ impl Trainer<'_> {
         batch: &GlobalBatch<<T::Gather as Gather>::Batch>,
         started: Instant,
         window: &mut Window<T::Sums>,
+        log: &mut Recorder,
         progress: &Progress,
     ) -> Result<bool> {
         let waited = started.elapsed().as_secs_f64();
@@ -200,24 +209,25 @@ impl Trainer<'_> {
         let seconds = started.elapsed().as_secs_f64();
         self.position.seconds += seconds;
         if outcome.skipped {
-            self.skipped(outcome.gradient_norm, progress)?;
+            self.skipped(outcome.gradient_norm, log, progress)?;
             return Ok(false);
         }
         self.position.step += 1;
         self.position.num_skipped_in_a_row = 0;
         window.sums += sums;
-        window.add(batch, Step { learning_rate, gradient_norm: outcome.gradient_norm, waited, seconds });
+        let gradient_norm = outcome.gradient_norm;
+        window.add(batch, Step { learning_rate, gradient_norm, loss_scale: None, waited, seconds });
         Ok(true)
     }
 
-    fn skipped(&mut self, gradient_norm: f64, progress: &Progress) -> Result<()> {
+    fn skipped(&mut self, gradient_norm: f64, log: &mut Recorder, progress: &Progress) -> Result<()> {
         let position = &mut self.position;
         position.num_skipped += 1;
         position.num_skipped_in_a_row += 1;
         let (step, found) = (position.step, position.num_skipped_in_a_row);
-        progress.note(&format!(
-            "step {step}: gradient norm {gradient_norm}, not finite; the step is skipped ({found} in a row)"
-        ));
+        let message = format!("gradient norm {gradient_norm}, not finite; the step is skipped ({found} in a row)");
+        progress.note(&format!("step {step}: {message}"));
+        log.event("skipped", step, &message)?;
         if found >= self.settings.max_nonfinite_steps {
             let checkpoint = self.saved.as_ref().map(|saved| saved.dir.clone());
             return Err(Error::NonFinite { path: self.run.path().to_owned(), found, step, checkpoint });
@@ -234,13 +244,11 @@ impl Trainer<'_> {
     }
 
     /// Measures; false if a signal came in between.
-    fn measure<T: Task>(&mut self, task: &mut T, log: &mut MetricsLog, progress: &Progress) -> Result<bool> {
+    fn measure<T: Task>(&mut self, task: &mut T, log: &mut Recorder, progress: &Progress) -> Result<bool> {
         let Some(measurement) = task.measure(&self.bert, &self.signals)? else { return Ok(false) };
-        let Measurement { kind, mut fields, words } = measurement;
+        let Measurement { kind, fields, words } = measurement;
         progress.note(&format!("step {} {} {words}", self.position.step, kind.replace('_', "-")));
-        fields.insert("kind".to_owned(), json!(kind));
-        fields.insert("step".to_owned(), json!(self.position.step));
-        log.append(&fields)?;
+        log.measurement(kind, self.position.step, fields)?;
         self.position.measured_step = Some(self.position.step);
         self.position.measured_epoch = self.position.cursor.epoch;
         // Now, lest a run that is killed and resumed measure and log it twice.
@@ -248,14 +256,38 @@ impl Trainer<'_> {
         Ok(true)
     }
 
-    fn words<T: Task>(&self, task: &T, window: &Window<T::Sums>) -> String {
-        if window.is_empty() { String::new() } else { format!("{} {}", task.words(&window.sums), window.words()) }
+    /// The logs of this attempt, begun.
+    fn record(&self, task: &str, meter: &Meter) -> Result<Recorder> {
+        let attempt = Attempt {
+            task,
+            resumed_after: self.saved.as_ref().map(|_| self.position.step),
+            total_steps: self.total_steps,
+            recipe: &self.recipe,
+            bert: &self.bert,
+            dataset: self.dataset,
+            world_size: 1,
+            matmul_flops_per_s: meter.matmul_flops_per_s,
+            tensorboard: self.settings.tensorboard,
+        };
+        Recorder::open(self.run.path(), &attempt)
     }
 
-    fn log<T: Task>(&self, task: &T, log: &mut MetricsLog, window: &mut Window<T::Sums>, num_rows: u64) -> Result<()> {
-        let window = std::mem::take(window);
+    fn words<T: Task>(&self, task: &T, window: &Window<T::Sums>) -> Words {
+        if window.is_empty() {
+            return Words::default();
+        }
         let means = task.fields(&window.sums);
-        log.append(&window.row(&self.position, means, num_rows))
+        let mean = |key: &str| means.get(key).and_then(Value::as_f64);
+        let short = [("masked_lm_accuracy", "MLM"), ("accuracy", "right")];
+        let short = short.iter().filter_map(|(key, name)| Some(format!("{name} {:.0}%", 100.0 * mean(key)?)));
+        let short = mean("loss").map(|loss| format!("loss {loss:.2}")).into_iter().chain(short).collect();
+        Words { short, long: task.words(&window.sums), speed: window.words() }
+    }
+
+    fn log<T: Task>(&self, task: &T, log: &mut Recorder, window: &mut Window<T::Sums>, num_rows: u64) -> Result<()> {
+        let window = window.take();
+        let means = task.fields(&window.sums);
+        log.step(&window.row(&self.position, means, num_rows))
     }
 
     /// The checkpoint of this position; only what is not in it yet is written.

@@ -6,6 +6,7 @@
 
 mod error;
 mod ffi;
+mod gpu;
 pub mod load;
 
 use std::ffi::CStr;
@@ -14,6 +15,7 @@ use libc::{c_char, c_int};
 use tch::{Device, Tensor};
 
 pub use error::{Error, Result};
+pub use gpu::{Gpu, gpu};
 
 /// Calls a function of the shim, whose last argument is where it puts the message of a C++ exception.
 macro_rules! call {
@@ -269,5 +271,9 @@ mod tests {
             assert!(!has_cuda());
         }
         assert!(!cpu_capability().unwrap().is_empty());
+        assert!(load::libtorch_version().unwrap().starts_with("2."));
+        if !has_cuda() {
+            assert_eq!(gpu(0), None);
+        }
     }
 }
