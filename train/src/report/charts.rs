@@ -104,6 +104,7 @@ fn plot(runs: &[Run], key: &str, title: &str, unit: &str) -> Plot {
         marks: runs.iter().flat_map(mark).collect(),
         log: false,
         from_zero: false,
+        exact: ["learning_rate", "loss_scale"].contains(&key),
     }
 }
 
@@ -115,7 +116,7 @@ fn plot_card(title: &str, runs: &[Run], plot: &Plot, svg: &str) -> String {
     } else if plot.curves.iter().all(|curve| curve.sparse) {
         notes.push("held-out".to_owned());
     }
-    if smoothing(longest) > 1 {
+    if smoothing(longest) > 1 && !plot.exact {
         notes.push(format!("averaged over about {} rows", smoothing(longest)));
     }
     let legend = if runs.len() > 1 { legend(runs) } else { String::new() };
@@ -159,16 +160,24 @@ fn histogram(counts: &[u64]) -> Option<String> {
         .step_by(group)
         .map(|low| (low, counts[low..(low + group).min(counts.len())].iter().sum()))
         .collect();
-    let most = bars.iter().map(|bar| bar.1).max()? as f64;
+    let mut heights: Vec<u64> = bars.iter().map(|bar| bar.1).filter(|&count| count > 0).collect();
+    heights.sort_unstable();
+    let (most, median) = (*heights.last()? as f64, heights[heights.len() / 2] as f64);
+    // One bar far above all others would leave nothing to see of them.
+    let log = most > 40.0 * median;
+    let share = |count: f64| if log { (1.0 + count).ln() / (1.0 + most).ln() } else { count / most };
+    let ticks: Vec<f64> = match log {
+        true => (0..=most.log10() as i32).map(|power| 10f64.powi(power)).chain([0.0]).collect(),
+        false => vec![0.0, most / 2.0, most],
+    };
     let bar_width = (width - left - 14.0) / bars.len() as f64;
     let mut svg =
         format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"instances by length in tokens\">\n");
-    for share in [0.0, 0.5, 1.0] {
-        let y = ground - share * (ground - top);
-        let label = thousands((share * most).round() as u64);
+    for tick in ticks {
+        let (y, label) = (ground - share(tick) * (ground - top), thousands(tick.round() as u64));
         let _ = writeln!(
             svg,
-            "<line class=\"grid\" x1=\"{left}\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\"/><text x=\"{}\" y=\"{}\" text-anchor=\"end\">{label}</text>",
+            "<line class=\"grid\" x1=\"{left}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
             width - 14.0,
             left - 7.0,
             y + 3.5
@@ -177,7 +186,7 @@ fn histogram(counts: &[u64]) -> Option<String> {
     let every = bars.len().div_ceil(8);
     for (index, (low, count)) in bars.iter().enumerate() {
         let x = left + index as f64 * bar_width;
-        let tall = *count as f64 / most * (ground - top);
+        let tall = share(*count as f64) * (ground - top);
         let range = if group == 1 { low.to_string() } else { format!("{low} to {}", low + group - 1) };
         let _ = writeln!(
             svg,
@@ -195,5 +204,10 @@ fn histogram(counts: &[u64]) -> Option<String> {
     let label = if group == 1 { "tokens".to_owned() } else { format!("tokens, {group} per bar") };
     let (x, y) = (left + (width - left) / 2.0, height - 8.0);
     let _ = writeln!(svg, "<text class=\"axis\" x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">{label}</text>");
+    let (middle, scale) = ((top + ground) / 2.0, if log { ", log scale" } else { "" });
+    let _ = writeln!(
+        svg,
+        "<text class=\"axis\" transform=\"translate(12 {middle}) rotate(-90)\" text-anchor=\"middle\">instances{scale}</text>"
+    );
     Some(svg + "</svg>\n")
 }

@@ -23,9 +23,17 @@ pub(super) fn page(runs: &[Run]) -> String {
     );
     let figures = if let [run] = runs { figures(run) } else { legend(runs) };
     let (curves, scale) = charts::curves(runs);
-    let mut cards = vec![summary(runs)];
+    let mut cards = Vec::new();
+    // Of one run, the figures above say the most important of it.
+    let summary = summary(runs);
+    if runs.len() > 1 {
+        cards.push(summary.clone());
+    }
     cards.extend(curves);
     cards.extend(happenings(runs));
+    if runs.len() == 1 {
+        cards.push(summary);
+    }
     cards.extend(charts::datasets(runs));
     cards.extend(comparison("Recipe", "everything that decided the weights", &tables::recipe(runs), runs));
     cards.extend(comparison("Model", "config.json", &tables::model(runs), runs));
@@ -86,8 +94,8 @@ fn figures(run: &Run) -> String {
         add(last("loss").map(significant), "loss");
         add(last("accuracy").map(percent), "of examples right");
     }
-    add(last("tokens_per_s").map(|rate| thousands(rate as u64)), "tokens per second");
-    add(last("mfu").map(percent), "model FLOPs utilisation");
+    add(tables::median(run, "tokens_per_s").map(|rate| thousands(rate as u64)), "tokens per second");
+    add(tables::median(run, "mfu").map(percent), "model FLOPs utilisation");
     add(run.steps.last().and_then(|row| row["seconds"].as_f64()).map(duration), "trained");
     let figure = |(value, what): &(String, String)| {
         format!("<div class=\"figure\"><b>{}</b><span>{}</span></div>\n", escape(value), escape(what))
@@ -105,7 +113,12 @@ pub(super) fn legend(runs: &[Run]) -> String {
 
 fn summary(runs: &[Run]) -> String {
     let note = "rates are medians, losses and accuracies those of the newest rows";
-    card("Summary", note, "wide", &tables::compare(&tables::summary(runs), runs, false))
+    card(
+        "Summary",
+        note,
+        if runs.len() == 1 { "" } else { "wide" },
+        &tables::compare(&tables::summary(runs), runs, false),
+    )
 }
 
 /// A table of facts, if there are any; of several runs, those that differ are marked.

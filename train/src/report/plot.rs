@@ -51,6 +51,8 @@ pub(super) struct Plot {
     pub log: bool,
     /// Whether 0 belongs on the axis.
     pub from_zero: bool,
+    /// Values that follow from the recipe are shown as they are, others as a moving average too.
+    pub exact: bool,
 }
 
 /// Maps values to positions.
@@ -127,7 +129,7 @@ impl Plot {
                 }
                 continue;
             }
-            let smooth = smoothed(&points);
+            let smooth = self.shown(curve, &points);
             if smooth != points {
                 let raw = path(&place(&thinned(&points, MAX_POINTS)));
                 let _ = writeln!(svg, "<path class=\"curve raw {color}\" d=\"{raw}\"/>");
@@ -211,6 +213,11 @@ impl Plot {
         }
     }
 
+    /// What the bold line shows of a curve's `points`.
+    fn shown(&self, curve: &Curve, points: &[(f64, f64)]) -> Series {
+        if curve.sparse || self.exact { points.to_vec() } else { smoothed(points) }
+    }
+
     /// Strips that show their values when the pointer rests on them.
     fn render_strips(&self, x_axis: &Axis, x: &dyn Fn(f64) -> f64, svg: &mut String) {
         let mut steps: Vec<f64> = self.curves.iter().flat_map(|curve| curve.points.iter().map(|p| p.0)).collect();
@@ -218,8 +225,7 @@ impl Plot {
         steps.dedup();
         let every = steps.len().div_ceil(MAX_STRIPS).max(1);
         let steps: Vec<f64> = steps.into_iter().step_by(every).collect();
-        let smooth: Vec<Series> =
-            self.curves.iter().map(|c| if c.sparse { c.points.clone() } else { smoothed(&c.points) }).collect();
+        let smooth: Vec<Series> = self.curves.iter().map(|curve| self.shown(curve, &curve.points)).collect();
         for (index, &step) in steps.iter().enumerate() {
             let left = if index == 0 { x(x_axis.low) } else { x((steps[index - 1] + step) / 2.0) };
             let right = steps.get(index + 1).map_or(WIDTH - RIGHT, |next| x((step + next) / 2.0));
@@ -343,7 +349,7 @@ mod tests {
     fn plot(points: Series, log: bool) -> Plot {
         let curve = Curve { name: "a<b".to_owned(), color: 0, points, sparse: false };
         let (title, y_label) = ("loss".to_owned(), "nats".to_owned());
-        Plot { title, y_label, curves: vec![curve], marks: Vec::new(), log, from_zero: false }
+        Plot { title, y_label, curves: vec![curve], marks: Vec::new(), log, from_zero: false, exact: false }
     }
 
     #[test]

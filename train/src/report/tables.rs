@@ -88,7 +88,8 @@ pub(super) fn settled(run: &Run, key: &str) -> Option<f64> {
     (!newest.is_empty()).then(|| newest.iter().map(|point| point.1).sum::<f64>() / newest.len() as f64)
 }
 
-fn median(run: &Run, key: &str) -> Option<f64> {
+/// The middle value of `key`, which a pause does not move.
+pub(super) fn median(run: &Run, key: &str) -> Option<f64> {
     let mut values: Vec<f64> = run.trained(key).into_iter().map(|point| point.1).collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
