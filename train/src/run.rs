@@ -176,4 +176,14 @@ mod tests {
         drop(run);
         RunDir::create(dir.path()).unwrap();
     }
+
+    #[test]
+    fn one_process_at_a_time_writes_scores_somewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("new/scores");
+        let locked = lock_output(&out).unwrap();
+        assert!(matches!(lock_output(&out), Err(Error::Locked { .. })));
+        drop(locked);
+        lock_output(&out).unwrap();
+    }
 }

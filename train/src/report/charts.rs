@@ -30,6 +30,8 @@ const OTHERS: [(&str, &str, &str, bool); 10] = [
     ("mfu", "Model FLOPs utilisation", "share of matrix-product speed", true),
     ("data_wait_share", "Waiting for data", "share of time", true),
 ];
+/// Marks of a run in each plot, the newest ones: with dynamic loss scaling many steps may be skipped.
+const MAX_MARKS: usize = 200;
 /// Columns that no plot is of.
 const NO_SCORES: [&str; 2] = ["step", "time"];
 
@@ -92,8 +94,11 @@ fn plot(runs: &[Run], key: &str, title: &str, unit: &str) -> Plot {
         let prefix = if runs.len() == 1 { String::new() } else { format!("{}: ", run.name) };
         let hint =
             |step: u64, kind: &str, message: &str| format!("{prefix}{kind} after step {}: {message}", thousands(step));
-        let happenings = run.happenings().into_iter();
+        let happenings = run.happenings();
+        let first = happenings.len().saturating_sub(MAX_MARKS);
         happenings
+            .into_iter()
+            .skip(first)
             .map(|h| Mark { step: h.step as f64, hint: hint(h.step, &h.kind, &h.message), kind: h.kind })
             .collect()
     };

@@ -23,21 +23,19 @@ pub(super) fn page(runs: &[Run]) -> String {
     );
     let figures = if let [run] = runs { figures(run) } else { legend(runs) };
     let (curves, scale) = charts::curves(runs);
-    let mut cards = Vec::new();
-    // Of one run, the figures above say the most important of it.
-    let summary = summary(runs);
-    if runs.len() > 1 {
-        cards.push(summary.clone());
-    }
-    cards.extend(curves);
+    let recipe = comparison("Recipe", "everything that decided the weights", &tables::recipe(runs), runs);
+    let model = comparison("Model", "config.json", &tables::model(runs), runs);
+    let machine = comparison("Machine", "of the newest attempt", &tables::machine(runs), runs);
+    let mut cards = curves;
     cards.extend(happenings(runs));
-    if runs.len() == 1 {
-        cards.push(summary);
+    if runs.len() > 1 {
+        cards.insert(0, summary(runs));
+        cards.extend(charts::datasets(runs).into_iter().chain(recipe).chain(model).chain(machine));
+    } else {
+        // The figures above say the most important of one run; cards of like heights stand side by side.
+        cards.extend(charts::datasets(runs).into_iter().chain(machine));
+        cards.extend([summary(runs)].into_iter().chain(recipe).chain(model));
     }
-    cards.extend(charts::datasets(runs));
-    cards.extend(comparison("Recipe", "everything that decided the weights", &tables::recipe(runs), runs));
-    cards.extend(comparison("Model", "config.json", &tables::model(runs), runs));
-    cards.extend(comparison("Machine", "of the newest attempt", &tables::machine(runs), runs));
     format!(
         "{head}<body>\n<main>\n<header><h1>{title}</h1>\n<p>{}</p></header>\n{figures}{}<div class=\"cards\">\n{}</div>\n{}</main>\n\
          </body>\n</html>\n",

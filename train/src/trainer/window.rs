@@ -148,7 +148,7 @@ impl<S> Window<S> {
     pub fn words(&self) -> Vec<String> {
         let per_s = |count: u64| compact(count as f64 / self.step_s);
         let mut words = vec![
-            format!("lr {:.1e}", self.learning_rate),
+            format!("lr {}", rate(self.learning_rate)),
             format!("{} seq/s", per_s(self.num_instances)),
             format!("{} tok/s", per_s(self.num_tokens)),
         ];
@@ -179,6 +179,11 @@ impl<S> Window<S> {
             seconds: position.seconds,
         }
     }
+}
+
+/// A learning rate: `1.2e-3`, and `0` at the end.
+fn rate(rate: f64) -> String {
+    if rate == 0.0 { "0".to_owned() } else { format!("{rate:.1e}") }
 }
 
 /// A rate in few letters: `7.3`, `612`, `78k`, `1.2M`.
@@ -226,6 +231,7 @@ mod tests {
 
     #[test]
     fn rates_take_few_letters() {
+        assert_eq!([0.0, 1.23e-3].map(rate), ["0", "1.2e-3"]);
         assert_eq!([7.3, 612.4, 78_300.0, 1.24e6, 3.4e7].map(compact), ["7.3", "612", "78k", "1.2M", "34M"]);
     }
 }
