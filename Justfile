@@ -86,6 +86,11 @@ import-model *arguments="--help": setup
 export-model *arguments="--help": setup
     @{{ train }} export "$@"
 
+# The curves of runs as an HTML page: `just report RUN...`; alone, of the demo's phase 1
+[group('train')]
+report *runs="runs/demo/phase1": setup
+    @{{ train }} report "$@"
+
 # The same on a machine with an NVIDIA GPU: BERT-base sizes for a few steps, to see that it runs there
 [group('train')]
 gpu-check: build

@@ -1,20 +1,19 @@
 //! Scores and predictions of a fine-tuned checkpoint, without training.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::{Map, Value};
 
 use crate::data;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::finetune::{FinetuneTask, glue, squad};
 use crate::interop::huggingface::Missing;
 use crate::metrics::answers::AnswerConfig;
 use crate::model::{Bert, Head};
 use crate::progress::{duration, say};
 use crate::recipe::{RunSection, validate_evaluation};
-use crate::run::Signals;
+use crate::run::{self, Signals};
 use crate::setup::{self, Origin};
 use crate::summary::Summary;
 use crate::world::World;
@@ -57,7 +56,7 @@ pub fn run(options: &EvaluateOptions) -> Result<Summary> {
     let mut bert = Bert::new(origin.config.clone(), head(options.task, &origin), device, 0)?;
     origin.load(&mut bert, Missing::Forbidden)?;
     bert.set_precision(run.precision);
-    fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+    let _locked = run::lock_output(&options.out)?;
     let mut summary = Summary::default();
     let command = format!("evaluate {}", options.task.name());
     summary.add("command", command.clone(), command);

@@ -119,6 +119,7 @@ fn train(options: &PretrainOptions, ready: Ready, group: Rc<Group>, signals: Sig
         schedule: schedule(&recipe)?,
         total_steps: recipe.schedule.steps,
         data: data::identity(&dataset),
+        dataset: &dataset,
         vocabulary: dataset.vocabulary().bytes().to_vec(),
         position,
         saved,

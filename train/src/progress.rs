@@ -1,4 +1,4 @@
-//! Where a run stands, on stderr: a bar in a terminal, a line now and then elsewhere.
+//! Where a run stands, on stderr: one line that changes in a terminal, a line now and then elsewhere.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Lines without a terminal come no more often than this.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// What a run is like now, for people.
+#[derive(Clone, Debug, Default)]
+pub struct Words {
+    /// How well it learns, in few words, the most important first: for a line of a terminal.
+    pub short: Vec<String>,
+    /// The same in full.
+    pub long: String,
+    /// How fast it learns, the most important first.
+    pub speed: Vec<String>,
+}
 
 /// Progress over a known number of steps.
 #[derive(Debug)]
@@ -24,31 +35,36 @@ impl Progress {
     /// Starts at `position` of `total`.
     pub fn start(what: &'static str, position: u64, total: u64) -> Self {
         let bar = (std::io::stderr().is_terminal() && !QUIET.load(Ordering::Relaxed)).then(|| {
-            let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {msg} {eta} left")
-                .expect("the template is a constant");
-            let bar = ProgressBar::new(total).with_style(style).with_prefix(what).with_position(position);
-            bar.reset_eta();
-            bar
+            let style = ProgressStyle::with_template("{msg}").expect("the template is a constant");
+            ProgressBar::new(total).with_style(style)
         });
         let now = Instant::now();
         Self { what, total, started: now, first: position, bar, last_line: now }
     }
 
     /// Shows `position` with a few words; the words are only made when they are shown.
-    pub fn update(&mut self, position: u64, words: impl FnOnce() -> String) {
+    pub fn update(&mut self, position: u64, words: impl FnOnce() -> Words) {
+        let Self { what, total, .. } = *self;
         if let Some(bar) = &self.bar {
-            bar.set_position(position);
-            bar.set_message(words());
-        } else if self.last_line.elapsed() >= LINE_EVERY || position == self.total {
+            let width = usize::from(console::Term::stderr().size().1);
+            let at = format!("{position}/{total} ~{}", self.left(position));
+            let Words { short, speed, .. } = words();
+            bar.set_message(fitting(at, short.into_iter().chain(speed), width));
+        } else if self.last_line.elapsed() >= LINE_EVERY || position == total {
             self.last_line = Instant::now();
-            let done = position.saturating_sub(self.first).max(1);
-            let left =
-                self.started.elapsed().as_secs_f64() / done as f64 * (self.total.saturating_sub(position)) as f64;
-            say(&format!("{} {position}/{} {} {} left", self.what, self.total, words(), duration(left)));
+            let Words { long, speed, .. } = words();
+            say(&format!("{what} {position}/{total} {long} {} {} left", speed.join(" "), self.left(position)));
         }
     }
 
-    /// Writes a line that stays, above the bar.
+    /// Time to the end at the speed so far.
+    fn left(&self, position: u64) -> String {
+        let done = position.saturating_sub(self.first).max(1);
+        let per_step = self.started.elapsed().as_secs_f64() / done as f64;
+        duration(per_step * self.total.saturating_sub(position) as f64)
+    }
+
+    /// Writes a line that stays, above the one that changes.
     pub fn note(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| say(line)),
@@ -56,12 +72,23 @@ impl Progress {
         }
     }
 
-    /// Removes the bar.
+    /// Removes the line that changes.
     pub fn finish(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
     }
+}
+
+/// `line` and as many of `words` as a terminal of `width` columns has room for; its last column stays free.
+fn fitting(mut line: String, words: impl Iterator<Item = String>, width: usize) -> String {
+    for word in words.take_while(|word| !word.is_empty()) {
+        if line.chars().count() + 1 + word.chars().count() >= width {
+            break;
+        }
+        line = line + " " + &word;
+    }
+    line
 }
 
 /// Whether [`say`] is silent: of several processes, one speaks.
@@ -114,6 +141,14 @@ mod tests {
     #[test]
     fn durations_read_like_a_clock() {
         assert_eq!([0.4, 59.0, 185.0, 7620.0].map(duration), ["0s", "59s", "3m05s", "2h07m"]);
+    }
+
+    #[test]
+    fn a_line_of_a_terminal_holds_whole_words_only() {
+        let words = || ["loss 5.43", "MLM 23%", "612 seq/s"].map(str::to_owned).into_iter();
+        assert_eq!(fitting("7/9 ~3s".to_owned(), words(), 80), "7/9 ~3s loss 5.43 MLM 23% 612 seq/s");
+        assert_eq!(fitting("7/9 ~3s".to_owned(), words(), 30), "7/9 ~3s loss 5.43 MLM 23%");
+        assert_eq!(fitting("7/9 ~3s".to_owned(), words(), 17), "7/9 ~3s");
     }
 
     #[test]

@@ -13,9 +13,11 @@ use crate::error::{Error, Result};
 const LOCK: &str = ".lock";
 
 /// What a run writes in its directory. Without a checkpoint beside them, these are of a run that will begin again.
-const OWN: [&str; 8] = [
+const OWN: [&str; 10] = [
     LOCK,
     crate::log::METRICS,
+    crate::tensorboard::TENSORBOARD,
+    crate::report::REPORT,
     checkpoint::CHECKPOINTS,
     crate::summary::SUMMARY,
     "eval.json",
@@ -76,18 +78,31 @@ impl RunDir {
     }
 
     fn lock(path: &Path) -> Result<Self> {
-        let lock_path = path.join(LOCK);
-        let lock = File::create(&lock_path).map_err(Error::io(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(Error::Locked { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) => Err(Error::io(&lock_path)(error)),
-        }
+        Ok(Self { path: path.to_owned(), _lock: lock(path)? })
     }
 
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Makes the directory `path`, if need be, and locks it against another process until the file returned is dropped.
+///
+/// # Errors
+/// Another process is at work there; it cannot be written.
+pub fn lock_output(path: &Path) -> Result<File> {
+    fs::create_dir_all(path).map_err(Error::io(path))?;
+    lock(path)
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let lock_path = path.join(LOCK);
+    let lock = File::create(&lock_path).map_err(Error::io(&lock_path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(Error::io(&lock_path)(error)),
     }
 }
 
@@ -163,5 +178,15 @@ mod tests {
         assert!(matches!(RunDir::create(dir.path()), Err(Error::Locked { .. })));
         drop(run);
         RunDir::create(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn one_process_at_a_time_writes_scores_somewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("new/scores");
+        let locked = lock_output(&out).unwrap();
+        assert!(matches!(lock_output(&out), Err(Error::Locked { .. })));
+        drop(locked);
+        lock_output(&out).unwrap();
     }
 }

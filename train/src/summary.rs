@@ -53,6 +53,8 @@ impl Summary {
         let seconds = outcome.position.seconds;
         self.add("seconds", seconds, duration(seconds));
         self.add("run", run.display().to_string(), run.display().to_string());
+        let report = format!("cloze-train report {}", run.display());
+        self.lines.push(("curves".to_owned(), report));
         self.add("checkpoint", outcome.checkpoint.display().to_string(), outcome.checkpoint.display().to_string());
         self.stopped_by = outcome.stopped_by;
         self.values.insert("stopped_by_signal".to_owned(), outcome.stopped_by.into());

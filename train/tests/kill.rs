@@ -37,7 +37,8 @@ fn rows(run: &Path) -> Vec<Map<String, Value>> {
         let row: Map<String, Value> = serde_json::from_str(line).unwrap();
         row.into_iter().filter(|(key, _)| COMPUTED.contains(&key.as_str())).collect()
     };
-    text.lines().map(row).collect()
+    // One of kind "run" begins each attempt.
+    text.lines().map(row).filter(|row| row["kind"] != "run").collect()
 }
 
 /// Steps of the published checkpoints, ascending.

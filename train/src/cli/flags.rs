@@ -60,6 +60,12 @@ pub(super) struct RunFlags {
     /// Skip a step whose loss is more than this many times the mean of recent ones.
     #[arg(long, value_name = "FACTOR")]
     pub max_loss_spike: Option<f64>,
+    /// Write no event files for TensorBoard.
+    #[arg(long)]
+    pub no_tensorboard: bool,
+    /// Do not measure the machine's matrix products at start (0.2 s), and log no MFU.
+    #[arg(long)]
+    pub no_mfu: bool,
 }
 
 /// What decides the result.
@@ -118,6 +124,8 @@ impl RunFlags {
         set(&mut run.precision, self.precision);
         run.keep_checkpoint_every = self.keep_checkpoint_every.or(run.keep_checkpoint_every);
         run.max_loss_spike = self.max_loss_spike.or(run.max_loss_spike);
+        run.tensorboard &= !self.no_tensorboard;
+        run.mfu &= !self.no_mfu;
     }
 }
 

@@ -8,6 +8,7 @@ mod flags;
 mod import;
 mod pretrain;
 mod recipes;
+mod report;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use finetune::FinetuneCommand;
 use import::ImportArgs;
 use pretrain::PretrainArgs;
 use recipes::RecipesArgs;
+use report::ReportArgs;
 
 /// Pre-trains, fine-tunes and evaluates BERT from Cloze datasets.
 ///
@@ -52,6 +54,8 @@ enum Command {
     /// Predict with a fine-tuned checkpoint; labels are not needed.
     #[command(subcommand)]
     Predict(EvaluateCommand),
+    /// Draw the curves of one or several runs, with data, recipe and machine, as one HTML file.
+    Report(ReportArgs),
     /// Make a model directory of another program's checkpoint: Hugging Face, PyTorch, NVIDIA, TensorFlow.
     Import(ImportArgs),
     /// Write a checkpoint as another program's: Hugging Face, PyTorch, NVIDIA.
@@ -71,6 +75,7 @@ impl Command {
             Self::Import(args) => args.run(),
             Self::Export(args) => args.run(),
             Self::Bench(command) => command.run(),
+            Self::Report(args) => args.run(),
         }
     }
 
@@ -92,6 +97,7 @@ impl Command {
             Self::Import(args) => args.json,
             Self::Export(args) => args.json,
             Self::Bench(command) => command.json(),
+            Self::Report(args) => args.json,
         }
     }
 }

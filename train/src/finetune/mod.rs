@@ -157,6 +157,7 @@ impl Begun<'_> {
             schedule: schedule(&recipe, total_steps)?,
             total_steps,
             data: data::identity(&train),
+            dataset: &train,
             vocabulary: train.vocabulary().bytes().to_vec(),
             position,
             saved,

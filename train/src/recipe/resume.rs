@@ -7,7 +7,7 @@ use super::Recipe;
 use crate::error::{Error, Result};
 
 /// Settings that may change when a run is resumed, because they decide little or nothing of what it computes.
-const FREE_ON_RESUME: [&str; 13] = [
+const FREE_ON_RESUME: [&str; 15] = [
     "run.device",
     "run.threads",
     "run.precision",
@@ -17,6 +17,8 @@ const FREE_ON_RESUME: [&str; 13] = [
     "run.keep_checkpoint_every",
     "run.max_loss_spike",
     "run.max_nonfinite_steps",
+    "run.tensorboard",
+    "run.mfu",
     "data.micro_batch_tokens",
     "data.evaluation_batch_tokens",
     "data.held_out_every",

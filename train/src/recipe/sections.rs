@@ -36,6 +36,11 @@ pub struct RunSection {
     pub max_nonfinite_steps: u64,
     /// A step whose loss is more than this many times the mean of recent ones is skipped. Default: no limit.
     pub max_loss_spike: Option<f64>,
+    /// Write event files for TensorBoard beside metrics.jsonl. Default true.
+    pub tensorboard: bool,
+    /// Measure the machine's matrix products for 0.2 s at start, and log the share of that speed that training reaches (MFU).
+    /// Default true.
+    pub mfu: bool,
 }
 
 impl Default for RunSection {
@@ -53,6 +58,8 @@ impl Default for RunSection {
             keep_checkpoint_every: None,
             max_nonfinite_steps: 10,
             max_loss_spike: None,
+            tensorboard: true,
+            mfu: true,
         }
     }
 }

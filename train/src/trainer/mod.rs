@@ -5,29 +5,32 @@ mod window;
 
 use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use cloze_formats::dataset::Dataset;
 use cloze_formats::rng::{KeyedRng, Purpose};
 use cloze_formats::stream::{Cursor, Gather, GlobalBatch, Sequences, Stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::checkpoint::{self, DataIdentity, Keep, Position, Snapshot};
 use crate::error::{Error, Result};
-use crate::log::MetricsLog;
+use crate::log::Resumed;
 use crate::model::Bert;
 use crate::optim::{LossScale, Optimizer, Schedule};
 use crate::precision::Precision;
-use crate::progress::Progress;
+use crate::progress::{Progress, Words};
 use crate::recipe::RunSection;
+use crate::recorder::{Attempt, Recorder};
 use crate::run::Signals;
 use crate::world::{DataParallel, Group};
 pub use guard::RecentLoss;
 
 use guard::Fault;
-use window::{Step, Window};
+use window::{Meter, Step, Window};
 
 /// What a batch of any task has.
 pub trait Batch {
@@ -105,6 +108,8 @@ pub struct Trainer<'a> {
     pub total_steps: u64,
     /// What is learnt from.
     pub data: DataIdentity,
+    /// The same, opened.
+    pub dataset: &'a Dataset,
     /// Bytes of vocab.txt.
     pub vocabulary: Vec<u8>,
     /// Where the run stands.
@@ -154,15 +159,12 @@ impl Trainer<'_> {
     /// Damaged data, a full disk, too many non-finite steps in a row. Published checkpoints are intact. Where data cannot
     /// be read or the model not be measured, what was learnt until then is saved.
     pub fn train<T: Task>(mut self, task: &mut T, stream: &Arc<Stream<T::Gather>>) -> Result<(Bert, Outcome)> {
-        let mut log = match self.is_first() {
-            true => Some(MetricsLog::open(self.run, self.position.step, self.position.measured_step)?),
-            false => None,
-        };
+        let meter = Rc::new(Meter::new(&self.bert, self.settings, self.group())?);
+        let mut log = if self.is_first() { Some(self.record(task.name(), &meter)?) } else { None };
         let mut progress = Progress::start(task.name(), self.position.step, self.total_steps);
         let mut loader = stream.load(self.position.cursor);
         // Steps that the resumed checkpoint has behind it but the log has not told of.
-        let mut window: Window<T::Sums> =
-            self.saved.as_ref().and_then(|saved| serde_json::from_value(saved.window.clone()).ok()).unwrap_or_default();
+        let mut window = Window::<T::Sums>::restored(self.saved.as_ref().map(|saved| &saved.window), meter);
         self.position.loss_scale = (self.settings.precision == Precision::Fp16)
             .then(|| self.position.loss_scale.unwrap_or(LossScale::new(self.settings.initial_loss_scale)));
         let ended = loop {
@@ -192,7 +194,7 @@ impl Trainer<'_> {
                 Ok(Next::Stop(signal)) => break Ok(Some(signal)),
                 Err(error) => break Err(error),
             };
-            let updated = match self.step(task, &batch, started, &mut window, &progress) {
+            let updated = match self.step(task, &batch, started, &mut window, log.as_mut(), &progress) {
                 Ok(updated) => updated,
                 Err(error @ Error::LostPeer { .. }) => break Err(error),
                 Err(error) => return Err(error),
@@ -221,6 +223,9 @@ impl Trainer<'_> {
             }
         };
         let checkpoint = self.save(task, &window)?;
+        if let (Some(signal), Some(log)) = (stopped_by, &mut log) {
+            log.event("signal", self.position.step, &format!("stopped by signal {signal}, checkpoint saved"))?;
+        }
         progress.finish();
         Ok((self.bert, Outcome { position: self.position, stopped_by, checkpoint }))
     }
@@ -257,6 +262,7 @@ impl Trainer<'_> {
         batch: &GlobalBatch<<T::Gather as Gather>::Batch>,
         started: Instant,
         window: &mut Window<T::Sums>,
+        log: Option<&mut Recorder>,
         progress: &Progress,
     ) -> Result<bool> {
         let waited = started.elapsed().as_secs_f64();
@@ -272,7 +278,7 @@ impl Trainer<'_> {
         self.position.seconds += seconds;
         let gradient_norm = match updated {
             Ok(gradient_norm) => gradient_norm,
-            Err(fault) => return self.skipped(fault, progress).map(|()| false),
+            Err(fault) => return self.skipped(fault, log, progress).map(|()| false),
         };
         self.position.step += 1;
         self.position.num_skipped_in_a_row = 0;
@@ -281,7 +287,8 @@ impl Trainer<'_> {
             scale.updated(self.settings.loss_scale_growth_interval);
         }
         window.sums += sums;
-        window.add(batch, Step { learning_rate, gradient_norm, waited, seconds });
+        let loss_scale = self.position.loss_scale.map(|_| loss_scale);
+        window.add(batch, Step { learning_rate, gradient_norm, loss_scale, waited, seconds });
         Ok(true)
     }
 
@@ -294,7 +301,7 @@ impl Trainer<'_> {
         Ok(if outcome.skipped { Err(Fault::Gradient(outcome.gradient_norm)) } else { Ok(outcome.gradient_norm) })
     }
 
-    fn skipped(&mut self, fault: Fault, progress: &Progress) -> Result<()> {
+    fn skipped(&mut self, fault: Fault, log: Option<&mut Recorder>, progress: &Progress) -> Result<()> {
         let position = &mut self.position;
         position.num_skipped += 1;
         position.num_skipped_in_a_row += 1;
@@ -305,7 +312,9 @@ impl Trainer<'_> {
             _ => None,
         };
         let remedy = backed_off.map_or(String::new(), |scale| format!(", the loss scale is {scale} now"));
-        progress.note(&format!("step {step}: {fault}; the step is skipped ({found} in a row){remedy}"));
+        let message = format!("{fault}; the step is skipped ({found} in a row){remedy}");
+        progress.note(&format!("step {step}: {message}"));
+        log.map_or(Ok(()), |log| log.event("skipped", step, &message))?;
         if found >= self.settings.max_nonfinite_steps && backed_off.is_none() {
             let checkpoint = self.saved.as_ref().map(|saved| saved.dir.clone());
             let error = Error::NonFinite { path: self.run.to_owned(), found, what: fault.plural(), step, checkpoint };
@@ -327,7 +336,7 @@ impl Trainer<'_> {
     fn measure<T: Task>(
         &mut self,
         task: &mut T,
-        log: Option<&mut MetricsLog>,
+        log: Option<&mut Recorder>,
         window: &Window<T::Sums>,
         progress: &Progress,
     ) -> Result<bool> {
@@ -341,11 +350,9 @@ impl Trainer<'_> {
         if self.group().maximum(f64::from(u8::from(interrupted)))? > 0.0 {
             return Ok(false);
         }
-        if let (Some(log), Some(Measurement { kind, mut fields, words })) = (log, measurement) {
+        if let (Some(log), Some(Measurement { kind, fields, words })) = (log, measurement) {
             progress.note(&format!("step {} {} {words}", self.position.step, kind.replace('_', "-")));
-            fields.insert("kind".to_owned(), json!(kind));
-            fields.insert("step".to_owned(), json!(self.position.step));
-            log.append(&fields)?;
+            log.measurement(kind, self.position.step, fields)?;
         }
         self.position.measured_step = Some(self.position.step);
         self.position.measured_epoch = self.position.cursor.epoch;
@@ -354,21 +361,48 @@ impl Trainer<'_> {
         Ok(true)
     }
 
-    fn words<T: Task>(&self, task: &T, window: &Window<T::Sums>) -> String {
-        if window.is_empty() { String::new() } else { format!("{} {}", task.words(&window.sums), window.words()) }
+    /// The logs of this attempt, begun.
+    fn record(&self, task: &str, meter: &Meter) -> Result<Recorder> {
+        let attempt = Attempt {
+            task,
+            resumed: self
+                .saved
+                .as_ref()
+                .map(|_| Resumed { after: self.position.step, measured: self.position.measured_step }),
+            total_steps: self.total_steps,
+            recipe: &self.recipe,
+            bert: &self.bert,
+            dataset: self.dataset,
+            world: self.group().world(),
+            matmul_flops_per_s: meter.matmul_flops_per_s,
+            tensorboard: self.settings.tensorboard,
+        };
+        Recorder::open(self.run, &attempt)
+    }
+
+    fn words<T: Task>(&self, task: &T, window: &Window<T::Sums>) -> Words {
+        if window.is_empty() {
+            return Words::default();
+        }
+        let means = task.fields(&window.sums);
+        let mean = |key: &str| means.get(key).and_then(Value::as_f64);
+        let short = [("masked_lm_accuracy", "MLM"), ("accuracy", "right")];
+        let short = short.iter().filter_map(|(key, name)| Some(format!("{name} {:.0}%", 100.0 * mean(key)?)));
+        let short = mean("loss").map(|loss| format!("loss {loss:.2}")).into_iter().chain(short).collect();
+        Words { short, long: task.words(&window.sums), speed: window.words() }
     }
 
     fn log<T: Task>(
         &self,
         task: &T,
-        log: Option<&mut MetricsLog>,
+        log: Option<&mut Recorder>,
         window: &mut Window<T::Sums>,
         num_rows: u64,
     ) -> Result<()> {
-        let mut window = std::mem::take(window);
+        let mut window = window.take();
         window.join(self.group())?;
         let means = task.fields(&window.sums);
-        log.map_or(Ok(()), |log| log.append(&window.row(&self.position, means, num_rows)))
+        log.map_or(Ok(()), |log| log.step(&window.row(&self.position, means, num_rows)))
     }
 
     /// The seed of this process's dropout in this step: a resumed run, and a run on other hardware, draws the same.

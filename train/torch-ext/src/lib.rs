@@ -20,6 +20,7 @@ pub mod distributed;
 mod error;
 mod ffi;
 pub mod fused;
+mod gpu;
 pub mod load;
 
 use std::ffi::CStr;
@@ -30,6 +31,7 @@ use torch_sys::C_tensor;
 
 pub use autocast::{Autocast, HalfPrecision, cuda_has_bf16};
 pub use error::{Error, Result};
+pub use gpu::{Gpu, gpu};
 
 /// Whether torch has CUDA: [`load::cuda`] found a driver and there is a device.
 pub fn has_cuda() -> bool {
@@ -243,5 +245,9 @@ pub(crate) mod tests {
             assert!(!has_cuda());
         }
         assert!(!cpu_capability().unwrap().is_empty());
+        assert!(load::libtorch_version().unwrap().starts_with("2."));
+        if !has_cuda() {
+            assert_eq!(gpu(0), None);
+        }
     }
 }

@@ -97,6 +97,18 @@ pub(crate) fn nccl() -> Result<ffi::MakeNccl, String> {
     Ok(unsafe { std::mem::transmute::<*mut libc::c_void, ffi::MakeNccl>(symbol) })
 }
 
+/// Version of the libtorch that this process runs with, such as `2.11.0+cpu`, as its folder tells.
+pub fn libtorch_version() -> Option<String> {
+    let root = libtorch_dir()?.parent()?.to_path_buf();
+    // A wheel has Python's module, a zip of libtorch a file of its own.
+    if let Ok(version) = std::fs::read_to_string(root.join("build-version")) {
+        return Some(version.trim().to_owned());
+    }
+    let module = std::fs::read_to_string(root.join("version.py")).ok()?;
+    let version = module.lines().find_map(|line| line.strip_prefix("__version__ = "))?;
+    Some(version.trim_matches(['\'', '"']).to_owned())
+}
+
 /// Whether `dir` lies in a wheel made with CUDA 13 of its own packages (`nvidia/cu13` beside `torch`).
 fn is_wheel(dir: &Path) -> bool {
     dir.join("../../nvidia/cu13").is_dir()
