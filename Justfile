@@ -106,6 +106,20 @@ gpu-precisions data=demo_phase1 steps="300": build
 bench-prep *arguments:
     @cargo run --quiet --release --package cloze-prep --example bench -- "$@"
 
+# Speed of a training step; `just bench-train --python VENV/bin/python` also that of transformers and plain PyTorch, in turns
+[group('check')]
+bench-train *arguments: setup
+    @cargo build --quiet --release --package cloze-train
+    @if [ "${1:-}" = --python ]; then python=$2; shift 2; "$python" tests/interop/peer_train.py --cloze target/release/cloze-train "$@"; else {{ train }} bench train "$@"; fi
+
+# BERT-large on a GPU: phase 1 and 2 dense, then with the lengths of a phase 2 dataset, then peers: `just bench-train-gpu DATASET PYTHON`
+[group('check')]
+bench-train-gpu lengths="" python="": setup
+    @{{ train }} bench train --device cuda --model large --batch 128 --seq-len 128 --steps 30
+    @{{ train }} bench train --device cuda --model large --batch 32 --seq-len 512 --steps 30
+    @if [ -n "{{ lengths }}" ]; then {{ train }} bench train --device cuda --model large --batch 64 --lengths "{{ lengths }}" --steps 30; fi
+    @if [ -n "{{ python }}" ]; then "{{ python }}" tests/interop/peer_train.py --device cuda --compile --model large --batch 128 --seq-len 128 --precision tf32; fi
+
 # Several processes against one on this machine, and what a model foretells of clusters
 [group('check')]
 bench-scaling *arguments: setup

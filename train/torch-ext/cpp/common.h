@@ -12,7 +12,7 @@
 
 // A kernel compiled once for each of these instruction sets; the loader takes the best that the machine has.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CLOZE_VECTORIZED __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
+#define CLOZE_VECTORIZED __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3", "no-math-errno")))
 #else
 #define CLOZE_VECTORIZED
 #endif

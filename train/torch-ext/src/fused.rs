@@ -152,6 +152,9 @@ pub struct LambBuffers<'a> {
 ///
 /// # Errors
 /// When buffers are not such tensors of one length, or a parameter lies outside them.
+///
+/// # Panics
+/// `offsets` and `lens` differ in number.
 pub fn fused_lamb(
     buffers: LambBuffers<'_>,
     offsets: &[i64],

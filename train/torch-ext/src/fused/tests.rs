@@ -84,10 +84,11 @@ fn plain_attention(qkv: &Tensor, num_heads: i64, mask: Option<&Tensor>) -> Tenso
             let heads = qkv.narrow(0, start, len).view([len, 3, num_heads, -1]).permute([1, 2, 0, 3]);
             let (q, k, v) = (heads.get(0), heads.get(1), heads.get(2));
             let scale = (q.size()[2] as f64).powf(-0.5);
-            let mut softmax = (q.matmul(&k.transpose(1, 2)) * scale).softmax(-1, Kind::Float);
-            if let Some(mask) = mask {
-                softmax = softmax * mask.narrow(1, start, len).narrow(2, 0, len);
-            }
+            let softmax = (q.matmul(&k.transpose(1, 2)) * scale).softmax(-1, Kind::Float);
+            let softmax = match mask {
+                Some(mask) => &softmax * mask.narrow(1, start, len).narrow(2, 0, len),
+                None => softmax,
+            };
             start += len;
             softmax.matmul(&v).transpose(0, 1).reshape([len, -1])
         })
