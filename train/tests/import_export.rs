@@ -316,9 +316,11 @@ fn a_run_goes_out_in_every_format_and_training_starts_from_each_alike() {
         report(&line, dir);
         let last = datasets::checkpoints(&path(&format!("{init}-tuned"))).pop().unwrap();
         tuned.push(fs::read(last.join("model.safetensors")).unwrap());
-        report(&format!("pretrain --data DIR/phase1 --init DIR/{init} --out DIR/{init}-on --steps 3 --threads 1"), dir);
     }
     assert!(tuned.iter().all(|weights| *weights == tuned[0]));
+    for init in ["hf", "pt", "imported"] {
+        report(&format!("pretrain --data DIR/phase1 --init DIR/{init} --out DIR/{init}-on --steps 3 --threads 1"), dir);
+    }
     // With moments beside its weights, as an import of NVIDIA's has them, pre-training goes on with these.
     let weights = read_tensors(&path("hf/model.safetensors")).unwrap().0;
     let moments: Vec<_> = weights
