@@ -52,9 +52,13 @@ def with_torch():
     padded[:40] = halves["module.bert.embeddings.word_embeddings.weight"]
     halves["module.bert.embeddings.word_embeddings.weight"] = padded
     halves["module.cls.predictions.bias"] = torch.cat([halves["module.cls.predictions.bias"], torch.zeros(8, dtype=torch.half)])
-    parameters = [torch.nn.Parameter(t.float()) for t in halves.values()]
-    optimizer = torch.optim.AdamW([{"params": parameters[:3]}, {"params": parameters[3:], "weight_decay": 0.0}], lr=4e-3)
-    sum((p**2).sum() for p in parameters[:4]).backward()
+    parameters = {n: torch.nn.Parameter(t.float()) for n, t in halves.items()}
+    without_decay = [n for n in parameters if any(part in n for part in ("bias", "gamma", "beta", "LayerNorm"))]
+    groups = [{"params": [p for n, p in parameters.items() if n not in without_decay], "weight_decay": 0.01},
+              {"params": [parameters[n] for n in without_decay], "weight_decay": 0.0}]
+    # Its state is named as FusedLAMB's. The gradient is twice the parameter: moments are 0.2 p and 0.004 p^2.
+    optimizer = torch.optim.AdamW(groups, lr=4e-3)
+    sum((p**2).sum() for p in parameters.values()).backward()
     optimizer.step()
     dataset = torch.utils.data.TensorDataset(torch.arange(6).reshape(3, 2))
     sampler = torch.utils.data.RandomSampler(dataset)

@@ -16,6 +16,7 @@ use crate::data;
 use crate::dry_run::Planned;
 use crate::error::{Error, Result};
 use crate::interop::huggingface::Missing;
+use crate::interop::moments;
 use crate::log;
 use crate::model::config::BertConfig;
 use crate::model::{Bert, Head};
@@ -277,6 +278,11 @@ fn start(
         } else {
             say(&format!("moments start at 0: the checkpoint's are those of {}", state.optimizer.kind));
         }
+    } else if let Some(origin) = origin
+        && let Some(moments) = moments::read(&origin.dir, bert.parameters(), &optimizer.state().kind)?
+    {
+        optimizer.load_state(&moments)?;
+        say("moments of the imported checkpoint carried over, step at 0");
     }
     Ok((bert, optimizer, Position::default()))
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use cloze_train::interop::huggingface::{Missing, load_weights, read_config};
+use cloze_train::interop::moments;
 use cloze_train::interop::pytorch::{Checkpoint, Item, write_items};
 use cloze_train::interop::safetensors::{read_tensors, write_tensors};
 use cloze_train::model::config::Activation;
@@ -84,15 +85,17 @@ fn every_format_gives_the_same_model() {
         );
         assert_eq!(report["architecture"], "BertForPreTraining");
         let out = dir.join(input);
-        assert_eq!(files_in(&out), ["config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"]);
+        let mut files = vec!["config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"];
+        if format == "nvidia" {
+            files.insert(2, "moments.safetensors");
+        }
+        assert_eq!(files_in(&out), files);
+        assert_eq!(report["moments"], format == "nvidia");
         let model = loaded(&out, Head::PreTraining);
         if format == "nvidia" {
             // f16 weights, 48 rows for 40.
             assert_eq!((&report["vocab_size"]["from"], &report["vocab_size"]["to"]), (&48.into(), &40.into()));
-            assert_eq!(
-                report["left_out"],
-                serde_json::json!(["optimizer", "epoch", "files", "grad_scaler", "data_loader"])
-            );
+            assert_eq!(report["left_out"], serde_json::json!(["epoch", "files", "grad_scaler", "data_loader"]));
             let rounded = expected.parameters().flat().to_kind(Kind::Half).to_kind(Kind::Float);
             assert_eq!(model.parameters().flat(), &rounded);
         } else {
@@ -313,9 +316,50 @@ fn a_run_goes_out_in_every_format_and_training_starts_from_each_alike() {
         report(&line, dir);
         let last = datasets::checkpoints(&path(&format!("{init}-tuned"))).pop().unwrap();
         tuned.push(fs::read(last.join("model.safetensors")).unwrap());
-        report(&format!("pretrain --data DIR/phase1 --init DIR/{init} --out DIR/{init}-on --steps 1 --threads 1"), dir);
     }
     assert!(tuned.iter().all(|weights| *weights == tuned[0]));
+    for init in ["hf", "pt", "imported"] {
+        report(&format!("pretrain --data DIR/phase1 --init DIR/{init} --out DIR/{init}-on --steps 3 --threads 1"), dir);
+    }
+    // With moments beside its weights, as an import of NVIDIA's has them, pre-training goes on with these.
+    let weights = read_tensors(&path("hf/model.safetensors")).unwrap().0;
+    let moments: Vec<_> = weights
+        .iter()
+        .flat_map(|(name, tensor)| {
+            ["first", "second"].map(|which| (format!("{which}_moment.{name}"), tensor.full_like(0.5)))
+        })
+        .collect();
+    write_tensors(&path("hf/moments.safetensors"), &moments, &BTreeMap::new()).unwrap();
+    let output = call("pretrain --data DIR/phase1 --init DIR/hf --out DIR/moved --steps 3 --threads 1", dir);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && stderr.contains("moments of the imported checkpoint carried over"), "{stderr}");
+    let after_steps =
+        |run: &str| fs::read(datasets::checkpoints(&path(run)).pop().unwrap().join("model.safetensors")).unwrap();
+    assert!(after_steps("pt-on") == after_steps("imported-on"));
+    assert!(after_steps("moved") != after_steps("hf-on"));
+    assert!(after_steps("hf-on") != fs::read(path("hf/model.safetensors")).unwrap(), "the steps learn");
     let classifier = report("export DIR/hf-tuned --format pytorch --out DIR/classifier", dir);
     assert_eq!(classifier["architecture"], "BertForSequenceClassification");
+}
+
+#[test]
+fn moments_of_nvidia_s_checkpoints_find_their_weights_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    report("import --input GOLDEN/ckpt_7.pt --out DIR/model", dir);
+    let model = loaded(&dir.join("model"), Head::PreTraining);
+    let state = moments::read(&dir.join("model"), model.parameters(), "lamb").unwrap().unwrap();
+    // The gradient was twice the parameter in the only step, with AdamW's betas.
+    let flat = model.parameters().flat();
+    for ((name, moment), expected) in state.tensors.iter().zip([flat * 0.2, flat * flat * 0.004]) {
+        assert!(moment.allclose(&expected, 1e-5, 1e-7, false), "{name}");
+    }
+    assert_eq!((state.step, state.layout), (0, model.parameters().layout()));
+    // Without those of one weight they are none of this model.
+    let path = dir.join("model/moments.safetensors");
+    let mut tensors = read_tensors(&path).unwrap().0;
+    tensors.retain(|(name, _)| name != "second_moment.bert.pooler.dense.bias");
+    write_tensors(&path, &tensors, &BTreeMap::new()).unwrap();
+    let error = moments::read(&dir.join("model"), model.parameters(), "lamb").unwrap_err().to_string();
+    assert!(error.contains("expected second_moment.bert.pooler.dense.bias of shape [16], found none"), "{error}");
 }

@@ -8,6 +8,7 @@ use cloze_formats::{Vocabulary, durable};
 use tch::Tensor;
 
 use super::architecture::Architecture;
+use super::moments::{self, Moments};
 use super::publish::{Model, publish_directory};
 use super::source::{SAFETENSORS, Source};
 use super::{huggingface, tensorflow, vocabulary};
@@ -65,7 +66,8 @@ pub fn run(options: &ImportOptions) -> Result<Summary> {
     let beside = if input.is_dir() { input.as_path() } else { input.parent().unwrap_or(Path::new("")) };
     let config_path = config_path(options, beside)?;
     let mut config = BertConfig::read(&config_path)?;
-    let source = read(&input, format)?;
+    let mut source = read(&input, format)?;
+    let moments = source.moments.take();
     let architecture = Architecture::detect(source.weights.keys().map(String::as_str), &config);
     if architecture.has_masked_lm() {
         source.check_tied()?;
@@ -78,9 +80,11 @@ pub fn run(options: &ImportOptions) -> Result<Summary> {
     let mut model = Model::take(source, architecture, config)?;
     model.resize(new_size)?;
     huggingface::describe(&mut model.config, architecture);
-    publish_directory(&options.out, &model, SAFETENSORS, |dir| match &vocabulary {
-        Some(found) => write_vocabulary(dir, found, &model.config),
-        None => Ok(()),
+    // Rows without a token have moments 0, and names of the moments are those of the weights: both or none.
+    let moments = moments.map(|moments| fit_moments(moments, &model, new_size)).transpose()?.flatten();
+    publish_directory(&options.out, &model, SAFETENSORS, |dir| {
+        moments.iter().try_for_each(|moments| moments::write(dir, moments))?;
+        vocabulary.iter().try_for_each(|found| write_vocabulary(dir, found, &model.config))
     })?;
     let mut summary = Summary::default();
     summary.add("input", input.display().to_string(), input.display().to_string());
@@ -89,6 +93,8 @@ pub fn run(options: &ImportOptions) -> Result<Summary> {
     summary.add("renamed", num_renamed, num_renamed.to_string());
     let left = if left_out.is_empty() { "nothing".to_owned() } else { shorten(&left_out) };
     summary.add("left_out", left_out, left);
+    let text = if moments.is_some() { "imported; pretrain --init takes them" } else { "none" };
+    summary.add("moments", moments.is_some(), text);
     let tokens = match &vocabulary {
         Some(found) => format!("{} ({})", found.path.display(), if found.cased { "cased" } else { "lower case" }),
         None => "none found; give --vocab, if text is to be encoded with this model".to_owned(),
@@ -96,6 +102,17 @@ pub fn run(options: &ImportOptions) -> Result<Summary> {
     summary.add("vocabulary", vocabulary.map(|found| found.path.display().to_string()), tokens);
     summary.add("out", options.out.display().to_string(), options.out.display().to_string());
     Ok(summary)
+}
+
+/// The moments of `model`'s weights, with as many rows; `None` where one is missing.
+fn fit_moments(mut moments: Moments, model: &Model, vocab_size: i64) -> Result<Option<Moments>> {
+    let mut fitting = Moments::new();
+    for (name, _) in &model.tensors {
+        let Some(pair) = moments.remove(name) else { return Ok(None) };
+        let [first, second] = pair.map(|tensor| vocabulary::resize_with_zeros(name, tensor, vocab_size));
+        fitting.insert(name.clone(), [first?, second?]);
+    }
+    Ok(Some(fitting))
 }
 
 /// A few names and how many more.
@@ -161,7 +178,12 @@ fn is_nvidia(path: &Path) -> bool {
 
 fn read(input: &Path, format: Format) -> Result<Source> {
     if format != Format::Tensorflow {
-        return if input.is_dir() { Source::read_directory(input) } else { Source::read_file(input) };
+        let is_safetensors = input.extension().is_some_and(|ending| ending == "safetensors");
+        return match input.is_dir() {
+            true => Source::read_directory(input),
+            false if is_safetensors => Source::read_file(input),
+            false => Source::read_training(input),
+        };
     }
     let (tensors, left_out) = tensorflow::read(input)?;
     let mut source = Source::collect(input, tensors.into_iter())?;

@@ -4,6 +4,7 @@ pub mod architecture;
 pub mod export;
 pub mod huggingface;
 pub mod import;
+pub mod moments;
 mod publish;
 pub mod pytorch;
 pub mod safetensors;

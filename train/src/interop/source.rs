@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
 
 use super::architecture::{PREDICTIONS_BIAS, WORD_EMBEDDINGS};
+use super::moments::{self, Moments};
 use super::{pytorch, safetensors};
 use crate::error::{Error, Result};
 
@@ -37,6 +38,8 @@ pub struct Source {
     pub weights: HashMap<String, Weight>,
     /// What else the file holds: names of values that are no weights, such as `optimizer`.
     pub left_out: Vec<String>,
+    /// The optimizer's moments, as far as they can be told apart.
+    pub(super) moments: Option<Moments>,
     /// Of a decoder that is not tied to the word table: the file's name for it.
     untied: Option<(String, &'static str)>,
 }
@@ -71,8 +74,21 @@ impl Source {
             return Self::new(path, safetensors::read_tensors(path)?.0);
         }
         let checkpoint = pytorch::Checkpoint::open(path)?;
-        let mut source = Self::new(path, checkpoint.state_dict()?)?;
+        Self::new(path, checkpoint.state_dict()?)
+    }
+
+    /// Reads a file of PyTorch with what lies beside the weights: the moments too, where there are any.
+    ///
+    /// # Errors
+    /// It cannot be read, or has a weight twice.
+    pub fn read_training(path: &Path) -> Result<Self> {
+        let checkpoint = pytorch::Checkpoint::open(path)?;
+        let weights = checkpoint.state_dict()?;
+        let moments = moments::of_nvidia(&checkpoint, &weights)?;
+        let mut source = Self::new(path, weights)?;
         source.left_out = checkpoint.other_keys();
+        source.left_out.retain(|key| key != "optimizer" || moments.is_none());
+        source.moments = moments;
         Ok(source)
     }
 
@@ -127,7 +143,7 @@ impl Source {
             }
             weights.insert(name, Weight { own_name, tensor: tensor.f_to_kind(Kind::Float)? });
         }
-        let mut source = Self { path: path.to_owned(), weights, left_out: Vec::new(), untied: None };
+        let mut source = Self { path: path.to_owned(), weights, left_out: Vec::new(), moments: None, untied: None };
         source.untie()?;
         Ok(source)
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cloze_formats::Vocabulary;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::architecture::{PREDICTIONS_BIAS, WORD_EMBEDDINGS};
 use crate::error::{Error, Result};
@@ -28,18 +28,28 @@ pub(super) fn is_padding_of(rows: i64, vocab_size: i64) -> bool {
 /// # Errors
 /// Memory runs out.
 pub(super) fn resize(name: &str, tensor: Tensor, vocab_size: i64) -> Result<Tensor> {
-    let fill = match name {
-        WORD_EMBEDDINGS => 0.0,
-        PREDICTIONS_BIAS => NEVER,
-        _ => return Ok(tensor),
-    };
+    resize_with(name, tensor, vocab_size, if name == PREDICTIONS_BIAS { NEVER } else { 0.0 })
+}
+
+/// The same for what goes with the weight `name` and is 0 where there is no token, as moments are.
+///
+/// # Errors
+/// Memory runs out.
+pub(super) fn resize_with_zeros(name: &str, tensor: Tensor, vocab_size: i64) -> Result<Tensor> {
+    resize_with(name, tensor, vocab_size, 0.0)
+}
+
+fn resize_with(name: &str, tensor: Tensor, vocab_size: i64, fill: f64) -> Result<Tensor> {
+    if ![WORD_EMBEDDINGS, PREDICTIONS_BIAS].contains(&name) {
+        return Ok(tensor);
+    }
     let mut shape = tensor.size();
     let surplus = vocab_size - shape[0];
     if surplus <= 0 {
         return Ok(tensor.f_narrow(0, 0, vocab_size)?);
     }
     shape[0] = surplus;
-    let rows = Tensor::f_full(shape, fill, (Kind::Float, tensor.device()))?;
+    let rows = Tensor::f_full(shape, fill, (tensor.f_kind()?, tensor.device()))?;
     Ok(Tensor::f_cat(&[tensor, rows], 0)?)
 }
 
@@ -79,6 +89,7 @@ pub fn tokenizer_config(cased: bool, config: &BertConfig) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tch::Kind;
 
     fn vocabulary(words: &str) -> Vocabulary {
         let text = format!("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n{words}");

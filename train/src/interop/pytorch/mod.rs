@@ -31,8 +31,10 @@ pub type StateDict = Vec<(String, Tensor)>;
 /// The keys under which training scripts keep the weights, beside optimizer and epoch.
 const WRAPPERS: [&str; 4] = ["model", "state_dict", "model_state_dict", "module"];
 
-/// Pickles of a magic number and of the format's version 1001, which the old format starts with.
-const LEGACY_START: [u8; 20] = *b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03";
+/// The number that the old format starts with, as a pickle of any protocol has it.
+const LEGACY_MAGIC: [u8; 12] = *b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+/// Bytes in which it stands.
+const START_LEN: usize = 32;
 
 /// An open file; tensors are loaded as they are asked for, each storage once.
 #[derive(Debug)]
@@ -58,10 +60,10 @@ impl Checkpoint {
     /// # Errors
     /// It cannot be read, is not whole, not of PyTorch, or holds a pickle with more than data in it.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut start = [0; LEGACY_START.len()];
+        let mut start = [0; START_LEN];
         let mut file = fs::File::open(path).map_err(Error::io(path))?;
         let len = file.read(&mut start).map_err(Error::io(path))?;
-        if start[..len] == LEGACY_START {
+        if start[0] == 0x80 && start[..len].windows(LEGACY_MAGIC.len()).any(|window| window == LEGACY_MAGIC) {
             return Self::open_legacy(path);
         }
         if !start.starts_with(b"PK") {
@@ -164,6 +166,50 @@ impl Checkpoint {
             _ => None,
         });
         keys.collect()
+    }
+
+    /// The two moments of each parameter under `optimizer`, by parameter group, in the optimizer's order; `None` where they are
+    /// not kept as Adam, AdamW and apex's FusedLAMB keep them.
+    ///
+    /// # Errors
+    /// A tensor is damaged.
+    pub fn moments(&self) -> Result<Option<Vec<Vec<[Tensor; 2]>>>> {
+        let Some(groups) = self.moment_views() else { return Ok(None) };
+        let load = |views: &[&TensorView; 2]| -> Result<[Tensor; 2]> {
+            Ok([self.load("exp_avg", views[0])?, self.load("exp_avg_sq", views[1])?])
+        };
+        let groups = groups.iter().map(|group| group.iter().map(load).collect::<Result<Vec<_>>>());
+        Ok(Some(groups.collect::<Result<_>>()?))
+    }
+
+    fn moment_views(&self) -> Option<Vec<Vec<[&TensorView; 2]>>> {
+        let pickle = &self.pickle;
+        let optimizer = pickle.item(pickle.root, "optimizer")?;
+        let Node::Dict(states) = pickle.get(pickle.item(optimizer, "state")?) else { return None };
+        let states: HashMap<i64, Id> = states
+            .iter()
+            .filter_map(|(key, value)| match pickle.get(*key) {
+                Node::Int(index) => Some((*index, *value)),
+                _ => None,
+            })
+            .collect();
+        let moment = |state: Id, name: &str| match pickle.get(pickle.item(state, name)?) {
+            Node::Tensor(view) => Some(view),
+            _ => None,
+        };
+        let parameter = |id: &Id| match pickle.get(*id) {
+            Node::Int(index) => {
+                let state = *states.get(index)?;
+                Some([moment(state, "exp_avg")?, moment(state, "exp_avg_sq")?])
+            }
+            _ => None,
+        };
+        let Node::List(groups) = pickle.get(pickle.item(optimizer, "param_groups")?) else { return None };
+        let group = |id: &Id| match pickle.get(pickle.item(*id, "params")?) {
+            Node::List(parameters) => parameters.iter().map(parameter).collect::<Option<Vec<_>>>(),
+            _ => None,
+        };
+        groups.iter().map(group).collect()
     }
 
     fn holds_tensors(&self, id: Id) -> bool {
