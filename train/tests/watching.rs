@@ -68,7 +68,10 @@ fn a_run_begins_with_what_it_is_and_is_reported_with_its_resumption() {
     let steps: Vec<_> = attempts.iter().map(|row| row["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [0, 30]);
     let row = &attempts[0];
-    assert_eq!((&row["task"], &row["total_steps"], &row["world"]["world_size"]), (&"pretrain".into(), &40.into(), &1.into()));
+    assert_eq!(
+        (&row["task"], &row["total_steps"], &row["world"]["world_size"]),
+        (&"pretrain".into(), &40.into(), &1.into())
+    );
     assert_eq!(row["data"]["num_instances"], 200);
     let lengths = row["data"]["length_histogram"].as_array().unwrap();
     assert_eq!(lengths.iter().map(|count| count.as_u64().unwrap()).sum::<u64>(), 200);
