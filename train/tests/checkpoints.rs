@@ -187,7 +187,7 @@ fn a_second_signal_of_the_other_kind_ends_the_process_at_once() {
     pretrain(&data, 200, "");
     let recipe = recipe(dir.path());
     // A step of seconds, so that the run cannot have noticed the first signal.
-    let flags = ["--global-batch-size", "8192", "--steps", "1000", "--log-every", "1"];
+    let flags = ["--global-batch-size", "32768", "--steps", "1000", "--log-every", "1"];
     let arguments = ["pretrain", "--recipe", text(&recipe), "--data", text(&data), "--out", text(&out)];
     let mut child =
         command(&[&arguments[..], &flags[..]].concat()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -196,6 +196,8 @@ fn a_second_signal_of_the_other_kind_ends_the_process_at_once() {
         assert!(started.elapsed() < Duration::from_secs(60), "no steps");
         std::thread::sleep(Duration::from_millis(5));
     }
+    // Into the middle of the second step: between two of them a signal is noticed.
+    std::thread::sleep(Duration::from_millis(300));
     send("-INT", &child);
     std::thread::sleep(Duration::from_millis(50));
     send("-TERM", &child);
