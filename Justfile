@@ -118,7 +118,7 @@ bench-train-gpu lengths="" python="": setup
     @{{ train }} bench train --device cuda --model large --batch 128 --seq-len 128 --steps 30
     @{{ train }} bench train --device cuda --model large --batch 32 --seq-len 512 --steps 30
     @if [ -n "{{ lengths }}" ]; then {{ train }} bench train --device cuda --model large --batch 64 --lengths "{{ lengths }}" --steps 30; fi
-    @if [ -n "{{ python }}" ]; then "{{ python }}" tests/interop/peer_train.py --device cuda --compile --model large --batch 128 --seq-len 128 --precision tf32; fi
+    @if [ -n "{{ python }}" ]; then "{{ python }}" tests/interop/peer_train.py --device cuda --compile --model large --batch 128 --seq-len 128 --precision bf16; fi
 
 # Several processes against one on this machine, and what a model foretells of clusters
 [group('check')]

@@ -65,6 +65,15 @@ impl Precision {
         matches!(self, Self::Bf16 | Self::Fp16)
     }
 
+    /// What matrix products are computed in.
+    pub fn matmul_kind(self) -> tch::Kind {
+        match self {
+            Self::Bf16 => tch::Kind::BFloat16,
+            Self::Fp16 => tch::Kind::Half,
+            Self::Auto | Self::Fp32 | Self::Tf32 => tch::Kind::Float,
+        }
+    }
+
     /// As recipes spell it.
     pub fn name(self) -> &'static str {
         match self {

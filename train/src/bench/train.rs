@@ -15,15 +15,17 @@ use cloze_formats::stream::{
     Cursor, GlobalBatch, Loader, Masking, PretrainBatch, PretrainGather, Stream, StreamConfig,
 };
 use serde_json::json;
-use tch::{Cuda, Device, Kind as TensorKind, Tensor};
+use tch::{Cuda, Device};
 
 use super::{Lengths, Preset, global_batch, machine, median};
 use crate::data;
 use crate::error::{Error, Result};
+use crate::machine::matmul_limit;
 use crate::model::config::BertConfig;
 use crate::model::{Bert, Head};
 use crate::optim::{Lamb, Optimizer, OptimizerConfig, OptimizerKind};
 use crate::plan::{self, training_flops};
+use crate::precision::Precision;
 use crate::progress::thousands;
 use crate::recipe::RunSection;
 use crate::setup::start_torch;
@@ -54,6 +56,8 @@ pub struct BenchTrainOptions {
     pub device: String,
     /// Threads of libtorch on the CPU; all cores by default.
     pub threads: Option<u32>,
+    /// How it is computed; gradients are not scaled.
+    pub precision: Precision,
 }
 
 /// Measures.
@@ -64,13 +68,19 @@ pub fn run(options: &BenchTrainOptions) -> Result<Summary> {
     let machine = machine();
     let group = Rc::new(Group::join(World::from_environment()?, Patience::default())?);
     let world = group.world().clone();
-    let mut settings = RunSection { device: options.device.clone(), threads: options.threads, ..RunSection::default() };
+    let mut settings = RunSection {
+        device: options.device.clone(),
+        threads: options.threads,
+        precision: options.precision,
+        ..RunSection::default()
+    };
     let device = start_torch(&mut settings, &world)?;
     let threads = tch::get_num_threads();
     tch::manual_seed(settings.seed as i64);
     let mut config = options.model.config();
     let (mut source, loader) = source(options, &mut config, &world)?;
-    let bert = Bert::new(config, Head::PreTraining, device, settings.seed)?;
+    let mut bert = Bert::new(config, Head::PreTraining, device, settings.seed)?;
+    bert.set_precision(settings.precision);
     let optimizer = Lamb::new(bert.parameters(), OptimizerConfig::new(OptimizerKind::Lamb))?;
     let parallel = DataParallel::new(Rc::clone(&group), bert.parameters())?;
     let mut bench = Bench { bert, parallel, optimizer, device, work: Work::default(), times: Times::default() };
@@ -82,7 +92,7 @@ pub fn run(options: &BenchTrainOptions) -> Result<Summary> {
         bench.whole_step(&mut source)?;
         if step % 3 == 0 {
             bench.step_by_parts(&mut source)?;
-            bench.times.limit.push(group.sum(&[matmul_flops_per_s(device)?])?[0]);
+            bench.times.limit.push(group.sum(&[matmul_limit(device, settings.precision.matmul_kind())?])?[0]);
         }
     }
     bench.work = bench.work.over(&group)?;
@@ -314,7 +324,8 @@ impl Bench {
             thousands(num_parameters.unsigned_abs())
         );
         summary.add("model", options.model.to_string(), model);
-        summary.add("precision", "fp32", "fp32");
+        let precision = self.bert.precision().name();
+        summary.add("precision", precision, precision);
         let batch = format!(
             "{:.0} sequences of {:.0} tokens on average, {} at most, {:.0} masked, {:.1} micro-batches",
             per_step(work.sequences),
@@ -373,21 +384,4 @@ fn synchronize(device: Device) {
     if let Device::Cuda(index) = device {
         Cuda::synchronize(index as i64);
     }
-}
-
-/// The speed of a large matrix product in f32, the best of three.
-fn matmul_flops_per_s(device: Device) -> Result<f64> {
-    let len: i64 = if device == Device::Cpu { 2048 } else { 8192 };
-    let matrix = || Tensor::f_ones([len, len], (TensorKind::Float, device));
-    let (a, b, mut out) = (matrix()?, matrix()?, matrix()?);
-    let mut best = 0f64;
-    for _ in 0..4 {
-        synchronize(device);
-        let started = Instant::now();
-        out = a.f_matmul_out(&b, &out).map(|_| out)?;
-        synchronize(device);
-        best = best.max(2.0 * (len as f64).powi(3) / started.elapsed().as_secs_f64());
-    }
-    drop(out);
-    Ok(best)
 }

@@ -8,6 +8,7 @@ use crate::bench::scaling::{self, BenchScalingOptions, Cluster};
 use crate::bench::train::{self, BenchTrainOptions};
 use crate::bench::{Lengths, Preset};
 use crate::error::Result;
+use crate::precision::Precision;
 use crate::summary::Summary;
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +70,9 @@ pub(super) struct BenchTrainArgs {
     /// Threads of libtorch on the CPU; all cores by default.
     #[arg(long, value_name = "N")]
     threads: Option<u32>,
+    /// What matrix products compute in.
+    #[arg(long, value_enum, default_value_t = Precision::Auto)]
+    precision: Precision,
     /// Print the results as JSON.
     #[arg(long)]
     pub(super) json: bool,
@@ -90,6 +94,7 @@ impl BenchTrainArgs {
             warmup_steps: self.warmup_steps as usize,
             device: self.device.clone(),
             threads: self.threads,
+            precision: self.precision,
         }
     }
 }

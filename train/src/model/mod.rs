@@ -126,6 +126,11 @@ impl Bert {
         &mut self.parameters
     }
 
+    /// How its matrix products are computed.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// What forward passes compute in from here on, fp32 at first. Parameters and gradients stay fp32.
     pub fn set_precision(&mut self, precision: Precision) {
         self.precision = precision;

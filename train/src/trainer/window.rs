@@ -6,7 +6,6 @@ use cloze_formats::stream::GlobalBatch;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tch::Kind;
 
 use super::Batch;
 use crate::checkpoint::Position;
@@ -15,7 +14,6 @@ use crate::machine::matmul_limit;
 use crate::model::Bert;
 use crate::model::config::BertConfig;
 use crate::plan::training_flops;
-use crate::precision::Precision;
 use crate::recipe::RunSection;
 use crate::recorder::now;
 use crate::world::Group;
@@ -56,14 +54,9 @@ pub(super) struct Meter {
 impl Meter {
     /// For `bert`; measures the devices of all processes, if told to.
     pub fn new(bert: &Bert, settings: &RunSection, group: &Group) -> Result<Self> {
-        let kind = match settings.precision {
-            Precision::Bf16 => Kind::BFloat16,
-            Precision::Fp16 => Kind::Half,
-            _ => Kind::Float,
-        };
         let mut matmul_flops_per_s = None;
         if settings.mfu {
-            matmul_flops_per_s = Some(group.sum(&[matmul_limit(bert.device(), kind)?])?[0]);
+            matmul_flops_per_s = Some(group.sum(&[matmul_limit(bert.device(), settings.precision.matmul_kind())?])?[0]);
         }
         Ok(Self { config: bert.config().clone(), matmul_flops_per_s })
     }
