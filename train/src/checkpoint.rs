@@ -185,8 +185,8 @@ pub fn save(run: &Path, snapshot: &Snapshot<'_>, keep: Keep) -> Result<PathBuf> 
 ///
 /// # Errors
 /// state.json is damaged or not writable; it is then as before.
-pub fn note_position(dir: &Path, position: &Position) -> Result<()> {
-    write_state(dir, State { position: position.clone(), ..read_state(dir)? })
+pub fn note_position(dir: &Path, position: &Position, window: &serde_json::Value) -> Result<()> {
+    write_state(dir, State { position: position.clone(), window: window.clone(), ..read_state(dir)? })
 }
 
 /// Name of the checkpoint of `step`.

@@ -119,8 +119,14 @@ impl Planned<'_> {
                 let source = format!("at {tflops} TFLOP/s on each of {num_gpus} devices, the rate you gave");
                 (tflops * 1e12 * f64::from(num_gpus), source)
             }
+            None if self.preset.is_some() => {
+                let text = "not estimated: give --tflops, what one device of that machine sustains";
+                plan.add("time", text);
+                return Ok(());
+            }
             None => {
-                let (rate, count) = measure(self, device)?;
+                let (one, count) = measure(self, device)?;
+                let rate = one * f64::from(self.world.world_size);
                 let source = format!(
                     "at {} a second, measured on {count} micro-batches on this machine's {} in {}",
                     plan::flops(rate),

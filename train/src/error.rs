@@ -91,7 +91,10 @@ pub enum Error {
         found: String,
     },
     /// Another process of the run is gone, or silent.
-    #[error("lost another process of this run ({message}); look at what it said, then go on with --resume")]
+    #[error(
+        "lost another process of this run ({message}); look at what it said, then go on with --resume (and a longer \
+         --peer-timeout, if it was only slow)"
+    )]
     LostPeer {
         /// What the connection said.
         message: String,

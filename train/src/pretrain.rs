@@ -378,13 +378,17 @@ impl Task for Pretrain {
     }
 
     fn measure(&mut self, bert: &Bert, signals: &Signals, group: &Group) -> Result<Option<Measurement>> {
-        let mut sums = PretrainSums::default();
-        for batch in self.held_out.iter().flat_map(|held_out| &held_out.batch.micro_batches) {
-            if group.world().is_alone() && signals.received().is_some() {
-                return Ok(None);
+        let own = || -> Result<Option<PretrainSums>> {
+            let mut sums = PretrainSums::default();
+            for batch in self.held_out.iter().flat_map(|held_out| &held_out.batch.micro_batches) {
+                if group.world().is_alone() && signals.received().is_some() {
+                    return Ok(None);
+                }
+                sums += evaluate_pretrain(bert, batch)?;
             }
-            sums += evaluate_pretrain(bert, batch)?;
-        }
+            Ok(Some(sums))
+        };
+        let Some(sums) = group.agree(own())? else { return Ok(None) };
         let sums = sums.over(group)?;
         let mut fields = fields(&sums);
         let perplexity = sums.mean_masked_lm_loss().exp();

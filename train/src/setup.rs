@@ -102,7 +102,7 @@ pub fn settle<R: Recipe>(resolve: Resolve<'_, R>, resumed: Option<&Resumed>, wor
                 .map_err(|e| Error::file(dir, format!("expected a recipe in state.json: {e}")))?,
         ),
     };
-    let mut recipe = resolve(stored.clone())?;
+    let mut recipe = resolve(stored.clone().map(|stored| for_any_process(stored, world)))?;
     recipe.validate()?;
     let device = start_torch(recipe.run_mut(), world)?;
     recipe.settle(device);
@@ -114,6 +114,18 @@ pub fn settle<R: Recipe>(resolve: Resolve<'_, R>, resumed: Option<&Resumed>, wor
         }
     }
     Ok((recipe, device))
+}
+
+/// A checkpoint's recipe without what its first process had settled for itself, where there are several now.
+fn for_any_process<R: Recipe>(mut recipe: R, world: &World) -> R {
+    if !world.is_alone() {
+        let run = recipe.run_mut();
+        run.threads = None;
+        if run.device.starts_with("cuda") {
+            run.device = "cuda".to_owned();
+        }
+    }
+    recipe
 }
 
 /// Checks that all processes are to do the same: recipe and data.

@@ -13,7 +13,7 @@ use super::publish::{Model, publish_directory};
 use super::source::{SAFETENSORS, Source};
 use super::{huggingface, tensorflow, vocabulary};
 use crate::error::{Error, Result};
-use crate::model::config::BertConfig;
+use crate::model::config::{Activation, BertConfig};
 use crate::summary::Summary;
 
 /// What a checkpoint is kept in.
@@ -66,6 +66,7 @@ pub fn run(options: &ImportOptions) -> Result<Summary> {
     let beside = if input.is_dir() { input.as_path() } else { input.parent().unwrap_or(Path::new("")) };
     let config_path = config_path(options, beside)?;
     let mut config = BertConfig::read(&config_path)?;
+    let is_tanh = fix_activation(&mut config, format);
     let mut source = read(&input, format)?;
     let moments = source.moments.take();
     let architecture = Architecture::detect(source.weights.keys().map(String::as_str), &config);
@@ -89,6 +90,9 @@ pub fn run(options: &ImportOptions) -> Result<Summary> {
     let mut summary = Summary::default();
     summary.add("input", input.display().to_string(), input.display().to_string());
     summary.add("format", format.to_string(), format.to_string());
+    if is_tanh {
+        summary.add("hidden_act", "gelu_new", "gelu -> gelu_new: what this format calls gelu is the tanh form");
+    }
     model.report(&mut summary, old_size);
     summary.add("renamed", num_renamed, num_renamed.to_string());
     let left = if left_out.is_empty() { "nothing".to_owned() } else { shorten(&left_out) };
@@ -123,6 +127,17 @@ pub(super) fn shorten(names: &[String]) -> String {
     if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
+/// What Google's and NVIDIA's configurations call `gelu` is the tanh form, which Hugging Face calls `gelu_new`. Hugging Face's, which
+/// may stand beside such weights, have a `model_type`.
+fn fix_activation(config: &mut BertConfig, format: Format) -> bool {
+    let is_own = matches!(format, Format::Nvidia | Format::Tensorflow) && !config.other.contains_key("model_type");
+    let is_tanh = is_own && config.hidden_act == Activation::Gelu;
+    if is_tanh {
+        config.hidden_act = Activation::GeluNew;
+    }
+    is_tanh
+}
+
 /// The file or directory of weights that `input` means, and its format.
 fn locate(input: &Path, format: Option<Format>) -> Result<(Format, PathBuf)> {
     let index = |path: &Path| PathBuf::from(format!("{}.index", path.display()));
@@ -133,6 +148,7 @@ fn locate(input: &Path, format: Option<Format>) -> Result<(Format, PathBuf)> {
         let ending = input.extension().unwrap_or_default().to_string_lossy().into_owned();
         let own = match &ending[..] {
             "index" => Format::Tensorflow,
+            "safetensors" => Format::Huggingface,
             "pt" if is_nvidia(input) => Format::Nvidia,
             _ => Format::Pytorch,
         };
@@ -238,11 +254,11 @@ fn is_cased(beside: &Path, vocabulary: &Vocabulary) -> bool {
 
 /// Settles in `config` what weights know better: the number of labels, and that a word table may be padded. Gives its rows.
 fn fit(config: &mut BertConfig, source: &Source, architecture: Architecture, config_path: &Path) -> Result<i64> {
-    let rows =
-        |name: &str| source.weights.get(name).map(|weight| weight.tensor.size()).and_then(|size| size.first().copied());
     if architecture.has_labels()
         && !config.other.contains_key("id2label")
-        && let Some(num_labels) = rows("classifier.weight")
+        && let Some(&[num_labels, width]) =
+            source.weights.get("classifier.weight").map(|weight| weight.tensor.size()).as_deref()
+        && width == config.hidden_size
     {
         huggingface::set_labels(config, num_labels);
     }
@@ -264,7 +280,16 @@ fn fit(config: &mut BertConfig, source: &Source, architecture: Architecture, con
 
 /// Rows of the new word table.
 fn new_size(given: Option<i64>, vocabulary: Option<&FoundVocabulary>, config: &BertConfig) -> Result<i64> {
-    let least = vocabulary.map_or(1, |found| found.vocabulary.len()) as i64;
+    let least = vocabulary.map_or_else(
+        || {
+            if given.is_some_and(|given| vocabulary::is_padding_of(config.vocab_size, given)) {
+                1
+            } else {
+                config.vocab_size
+            }
+        },
+        |found| found.vocabulary.len() as i64,
+    );
     match given {
         None => Ok(BertConfig::padded_vocab_size(u32::try_from(config.vocab_size).unwrap_or(u32::MAX))),
         Some(given) if given >= least => Ok(given),
@@ -276,3 +301,22 @@ fn new_size(given: Option<i64>, vocabulary: Option<&FoundVocabulary>, config: &B
 
 /// Names and tensors in the class's order.
 pub(super) type Tensors = Vec<(String, Tensor)>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gelu_is_the_tanh_form_in_google_s_and_nvidia_s_own_configurations_only() {
+        let with = |model_type: Option<&str>, format| {
+            let mut config = BertConfig::default();
+            config.other.extend(model_type.map(|name| ("model_type".to_owned(), name.into())));
+            fix_activation(&mut config, format);
+            config.hidden_act
+        };
+        assert_eq!(with(None, Format::Tensorflow), Activation::GeluNew);
+        assert_eq!(with(None, Format::Nvidia), Activation::GeluNew);
+        assert_eq!(with(Some("bert"), Format::Nvidia), Activation::Gelu);
+        assert_eq!(with(None, Format::Pytorch), Activation::Gelu);
+    }
+}

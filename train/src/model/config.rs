@@ -161,6 +161,12 @@ impl BertConfig {
             ("max_position_embeddings", self.max_position_embeddings),
             ("type_vocab_size", self.type_vocab_size),
         ];
+        // Far above any use, and low enough to name the weights of all.
+        const MOST_LAYERS: i64 = 1024;
+        if self.num_hidden_layers > MOST_LAYERS {
+            let found = self.num_hidden_layers;
+            return Err(Error::Invalid(format!("num_hidden_layers: expected at most {MOST_LAYERS}, found {found}")));
+        }
         for (name, value) in positive {
             if !(1..=i64::from(i32::MAX)).contains(&value) {
                 return Err(Error::Invalid(format!("{name}: expected at least 1 and less than 2^31, found {value}")));

@@ -137,6 +137,7 @@ fn happenings(runs: &[Run]) -> Option<String> {
         return None;
     }
     let num_all = listed.len();
+    listed.sort_by(|(_, a), (_, b)| a.time.unwrap_or(0.0).total_cmp(&b.time.unwrap_or(0.0)));
     listed.drain(..num_all.saturating_sub(MAX_LISTED));
     let row = |(run, happening): &(&Run, super::read::Happening)| {
         let name = if runs.len() > 1 { format!("<td>{}</td>", escape(&run.name)) } else { String::new() };

@@ -169,7 +169,7 @@ impl Trainer<'_> {
             .then(|| self.position.loss_scale.unwrap_or(LossScale::new(self.settings.initial_loss_scale)));
         let ended = loop {
             let measured = match self.is_measurement_due(task) {
-                false => Ok(true),
+                false => Ok(None),
                 true => {
                     // Measuring may fail, for reasons that have nothing to do with what was learnt.
                     self.save(task, &window)?;
@@ -177,8 +177,8 @@ impl Trainer<'_> {
                 }
             };
             match measured {
-                Ok(true) => {}
-                Ok(false) => break Ok(self.signals.received()),
+                Ok(None) => {}
+                Ok(Some(signal)) => break Ok(Some(signal)),
                 Err(error) => break Err(error),
             }
             if self.position.step == self.total_steps {
@@ -201,7 +201,10 @@ impl Trainer<'_> {
             };
             progress.update(self.position.step, || self.words(task, &window));
             if updated && (self.position.step.is_multiple_of(self.settings.log_every) || self.position.step == 1) {
-                self.log(task, log.as_mut(), &mut window, stream.num_rows())?;
+                // A peer lost here must not cost what the first process can still save.
+                if let Err(error) = self.log(task, log.as_mut(), &mut window, stream.num_rows()) {
+                    break Err(error);
+                }
             }
         };
         // A run that is to go on keeps the steps since its last row in its checkpoint: its rows are those of one that never
@@ -332,23 +335,24 @@ impl Trainer<'_> {
             && task.is_due(position, self.total_steps)
     }
 
-    /// Measures; false if a signal came in between.
+    /// Measures; a signal that came in between is given back.
     fn measure<T: Task>(
         &mut self,
         task: &mut T,
         log: Option<&mut Recorder>,
         window: &Window<T::Sums>,
         progress: &Progress,
-    ) -> Result<bool> {
+    ) -> Result<Option<i32>> {
         let takes_part = self.is_first() || task.measures_together();
         let measured = match takes_part {
             true => task.measure(&self.bert, &self.signals, self.parallel.group()),
             false => Ok(None),
         };
         let measurement = self.group().agree(measured)?;
-        let interrupted = takes_part && measurement.is_none();
-        if self.group().maximum(f64::from(u8::from(interrupted)))? > 0.0 {
-            return Ok(false);
+        let interrupted = self.signals.received().filter(|_| takes_part && measurement.is_none());
+        let signal = self.group().maximum(interrupted.map_or(0.0, f64::from))?;
+        if signal > 0.0 {
+            return Ok(Some(signal as i32));
         }
         if let (Some(log), Some(Measurement { kind, fields, words })) = (log, measurement) {
             progress.note(&format!("step {} {} {words}", self.position.step, kind.replace('_', "-")));
@@ -358,7 +362,7 @@ impl Trainer<'_> {
         self.position.measured_epoch = self.position.cursor.epoch;
         // Now, lest a run that is killed and resumed measure and log it twice.
         self.save(task, window)?;
-        Ok(true)
+        Ok(None)
     }
 
     /// The logs of this attempt, begun.
@@ -400,9 +404,10 @@ impl Trainer<'_> {
         num_rows: u64,
     ) -> Result<()> {
         let mut window = window.take();
-        window.join(self.group())?;
+        let joined = window.join(self.group());
         let means = task.fields(&window.sums);
-        log.map_or(Ok(()), |log| log.step(&window.row(&self.position, means, num_rows)))
+        log.map_or(Ok(()), |log| log.step(&window.row(&self.position, means, num_rows)))?;
+        joined
     }
 
     /// The seed of this process's dropout in this step: a resumed run, and a run on other hardware, draws the same.
@@ -425,12 +430,13 @@ impl Trainer<'_> {
         }
         if let Some(saved) = self.saved.as_mut().filter(|saved| saved.recipe == self.recipe) {
             let Position { measured_step, measured_epoch, .. } = self.position;
-            let is_measured = saved.position == self.position;
+            let window = serde_json::to_value(window).map_err(|e| Error::Invalid(e.to_string()))?;
+            let is_noted = saved.position == self.position && saved.window == window;
             let measured = Position { measured_step, measured_epoch, ..saved.position.clone() };
             if measured == self.position {
-                if !is_measured {
-                    checkpoint::note_position(&saved.dir, &self.position)?;
-                    saved.position = measured;
+                if !is_noted {
+                    checkpoint::note_position(&saved.dir, &self.position, &window)?;
+                    (saved.position, saved.window) = (measured, window);
                 }
                 return Ok(saved.dir.clone());
             }

@@ -101,7 +101,12 @@ impl Group {
         if self.links.is_none() {
             return result;
         }
-        let failed = if result.is_err() { -f64::from(self.world.rank) } else { f64::MIN };
+        let failed = match &result {
+            Ok(_) => f64::MIN,
+            // Of an error that was agreed on before, its owner keeps it.
+            Err(Error::Peer { rank }) => -f64::from(*rank),
+            Err(_) => -f64::from(self.world.rank),
+        };
         match self.maximum(failed) {
             Ok(f64::MIN) => result,
             Ok(first) if result.is_err() && first == failed => result,
@@ -141,12 +146,18 @@ impl Group {
     fn nccl(&self, device: Device) -> Result<Option<Backend>> {
         let (Some(links), Device::Cuda(index)) = (&self.links, device) else { return Ok(None) };
         let World { rank, world_size, .. } = self.world;
+        let everywhere = |made: std::result::Result<Backend, cloze_torch_ext::Error>| -> Result<Option<Backend>> {
+            if let Err(error) = &made {
+                progress::say_always(&format!("rank {rank}: no NCCL, gradients go through the hosts: {error}"));
+            }
+            let is_missing_somewhere = self.maximum(f64::from(u8::from(made.is_err())))? > 0.0;
+            Ok(made.ok().filter(|_| !is_missing_somewhere))
+        };
         let made = Backend::nccl(&links.store, rank, world_size, index, links.patience.operation);
-        if let Err(error) = &made {
-            progress::say_always(&format!("rank {rank}: no NCCL, gradients go through the hosts: {error}"));
-        }
-        let is_missing_somewhere = self.maximum(f64::from(u8::from(made.is_err())))? > 0.0;
-        Ok(made.ok().filter(|_| !is_missing_somewhere))
+        let Some(made) = everywhere(made)? else { return Ok(None) };
+        // It connects at the first operation: two processes on one GPU, for instance, are refused only then.
+        let one = Tensor::f_ones([1], (tch::Kind::Float, device))?;
+        everywhere(made.all_reduce(&one, Reduce::Sum).map(|()| made))
     }
 
     /// Gives every process the first one's values of `tensor`.

@@ -80,6 +80,6 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { join: Duration::from_secs(300), operation: Duration::from_secs(1800) }
+        Self { join: Duration::from_secs(300), operation: Duration::from_secs(7200) }
     }
 }

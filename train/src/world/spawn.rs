@@ -14,8 +14,9 @@ use crate::run::Signals;
 /// Set in the processes that this program started.
 const SPAWNED: &str = "CLOZE_SPAWNED";
 
-/// How long the others may take to end by themselves once one has failed.
+/// How long the others may take to end by themselves once one has failed: the first one may be saving what it has.
 const GRACE: Duration = Duration::from_secs(20);
+const GRACE_OF_FIRST: Duration = Duration::from_secs(600);
 
 /// How often the children are looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -91,7 +92,9 @@ impl Children {
                 passed_on = Some(signal);
                 self.signal(&ended, signal);
             }
-            if first_failure.is_some_and(|(_, _, since)| since.elapsed() > GRACE) && passed_on.is_none() {
+            let is_saving = ended.first().is_some_and(Option::is_none);
+            let grace = if is_saving { GRACE_OF_FIRST } else { GRACE };
+            if first_failure.is_some_and(|(_, _, since)| since.elapsed() > grace) {
                 self.signal(&ended, Signal::KILL.as_raw());
             }
             std::thread::sleep(LOOK_EVERY);

@@ -38,7 +38,13 @@ pub(super) enum Made {
 
 /// What NVIDIA's and others' checkpoints hold beside weights: settings, and the data loader where a run was interrupted.
 /// None of it is made; its parts are skipped.
-const IGNORED: [(&str, &str); 28] = [
+const IGNORED: [(&str, &str); 33] = [
+    // Protocol 2 has the names of Python 2.
+    ("__builtin__", "dict"),
+    ("__builtin__", "frozenset"),
+    ("__builtin__", "list"),
+    ("__builtin__", "set"),
+    ("__builtin__", "slice"),
     ("__main__", "WorkerInitObj"),
     ("__main__", "pretraining_dataset"),
     ("_codecs", "encode"),

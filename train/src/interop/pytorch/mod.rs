@@ -12,7 +12,7 @@ mod write;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,9 @@ use tch::{Kind, Tensor};
 use crate::error::{Error, Result};
 use archive::Archive;
 use pickle::{Id, Node, Pickle, Storage, TensorView};
+
+/// Parameter groups of an optimizer; NVIDIA's has two.
+const MOST_GROUPS: usize = 16;
 
 pub use write::{Item, write_items};
 
@@ -144,8 +147,13 @@ impl Checkpoint {
         }
         let Node::Dict(items) = self.pickle.get(id) else { return Ok(Vec::new()) };
         let mut tensors = StateDict::new();
+        let mut seen = HashSet::new();
         for (key, value) in items {
             if let (Node::Str(name), Node::Tensor(view)) = (self.pickle.get(*key), self.pickle.get(*value)) {
+                // Before its name is copied: a small file can repeat a long one very often.
+                if !seen.insert(name.as_str()) {
+                    return Err(Error::file(&self.path, "expected each weight once, found one twice"));
+                }
                 tensors.push((name.clone(), self.load(name, view)?));
             }
         }
@@ -209,6 +217,10 @@ impl Checkpoint {
             Node::List(parameters) => parameters.iter().map(parameter).collect::<Option<Vec<_>>>(),
             _ => None,
         };
+        // The same group may stand there very often.
+        if groups.len() > MOST_GROUPS {
+            return None;
+        }
         groups.iter().map(group).collect()
     }
 
