@@ -10,7 +10,7 @@ use crate::data;
 use crate::error::Result;
 use crate::model::config::BertConfig;
 use crate::model::{Bert, Head};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Load, Plan};
 use crate::precision::Precision;
 use crate::progress::duration;
 use crate::recipe::{MaskingMode, Preset, PretrainRecipe};
@@ -87,7 +87,13 @@ impl Planned<'_> {
     /// Floating-point operations of the whole run.
     fn flops(&self) -> f64 {
         let PretrainRecipe { data, schedule, .. } = self.recipe;
-        let per_step = plan::flops_per_step(self.config, self.dataset, data.global_batch_size, self.num_masked());
+        let per_step = plan::flops_per_step(
+            self.config,
+            Head::PreTraining,
+            self.dataset,
+            data.global_batch_size,
+            self.num_masked(),
+        );
         per_step * schedule.steps as f64
     }
 
@@ -187,5 +193,7 @@ fn alone(micro_batch: &PretrainBatch) -> GlobalBatch<PretrainBatch> {
 fn flops_of(config: &BertConfig, micro_batch: &PretrainBatch) -> f64 {
     let lens = micro_batch.sequences.cu_seqlens.windows(2).map(|bounds| f64::from(bounds[1] - bounds[0]));
     let (len, square) = lens.fold((0.0, 0.0), |(len, square), one| (len + one, square + one * one));
-    plan::training_flops(config, len, square, micro_batch.masked_lm_ids.len() as f64)
+    let (instances, num_masked) =
+        (micro_batch.sequences.num_sequences() as f64, micro_batch.masked_lm_ids.len() as f64);
+    plan::training_flops(config, Load::new(Head::PreTraining, instances, (len, square), num_masked))
 }

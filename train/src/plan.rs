@@ -4,6 +4,7 @@ use cloze_formats::dataset::Dataset;
 use serde_json::{Map, Value};
 
 use crate::data::mean_lengths;
+use crate::model::Head;
 use crate::model::config::BertConfig;
 use crate::precision::Precision;
 use crate::progress::thousands;
@@ -92,24 +93,62 @@ impl Plan {
     }
 }
 
-/// Floating-point operations of a training step of `global_batch_size` instances of `dataset`, of which `num_masked` on
-/// average are predicted per instance.
-///
-/// Three times the forward pass, `(8 h^2 + 4 h i) s L + 4 s^2 h L + m 2 (h^2 + h V)` per instance: projections and
-/// feed-forward (24 h^2 where i = 4 h), attention, masked-LM head. Lengths are those of the dataset, without padding.
-pub fn flops_per_step(config: &BertConfig, dataset: &Dataset, global_batch_size: u64, num_masked: f64) -> f64 {
-    let (mean_len, mean_square) = mean_lengths(dataset);
-    global_batch_size as f64 * training_flops(config, mean_len, mean_square, num_masked)
+/// What training computes on: of one instance, on average, or summed over many.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Load {
+    /// Tokens.
+    pub tokens: f64,
+    /// Squares of the sequences' lengths.
+    pub squares: f64,
+    /// Masked positions.
+    pub predictions: f64,
+    /// Tokens whose last hidden states the head reads: the last layer computes no others.
+    pub read: f64,
 }
 
-/// Floating-point operations of training on an instance of `len` tokens, the square of which is `square`, with `num_masked`
-/// predictions. Linear in these three: sums over instances give the operations of all.
-pub fn training_flops(config: &BertConfig, len: f64, square: f64, num_masked: f64) -> f64 {
+impl Load {
+    /// That of `instances` under a head. Of pre-training the masked and the first tokens are read, of a classifier the first
+    /// ones, of question answering all.
+    pub fn new(head: Head, instances: f64, (tokens, squares): (f64, f64), predictions: f64) -> Self {
+        let read = match head {
+            Head::PreTraining => predictions + instances,
+            Head::SequenceClassification { .. } => instances,
+            Head::QuestionAnswering => tokens,
+        };
+        Self { tokens, squares, predictions, read: read.min(tokens) }
+    }
+
+    /// That of instances of one length with `predictions` each, in pre-training.
+    pub fn pretraining(len: f64, predictions: f64) -> Self {
+        Self::new(Head::PreTraining, 1.0, (len, len * len), predictions)
+    }
+}
+
+/// Floating-point operations of a training step of `global_batch_size` instances of `dataset`, of which `num_masked` on
+/// average are predicted per instance. Lengths are those of the dataset, without padding.
+pub fn flops_per_step(
+    config: &BertConfig,
+    head: Head,
+    dataset: &Dataset,
+    global_batch_size: u64,
+    num_masked: f64,
+) -> f64 {
+    global_batch_size as f64 * training_flops(config, Load::new(head, 1.0, mean_lengths(dataset), num_masked))
+}
+
+/// Floating-point operations of training on this.
+///
+/// Three times the forward pass, per instance and layer `(8 h^2 + 4 h i) s + 4 s^2 h` for projections, feed-forward (24 h^2 where
+/// i = 4 h) and attention, and `m 2 (h^2 + h V)` for the masked-LM head. The last layer has keys and values of all tokens, the rest
+/// of it only where it is read; of long and short sequences together, alike shares are taken to be read.
+pub fn training_flops(config: &BertConfig, load: Load) -> f64 {
     let (h, i) = (config.hidden_size as f64, config.intermediate_size as f64);
     let (layers, vocab) = (config.num_hidden_layers as f64, config.vocab_size as f64);
-    let dense = (8.0 * h * h + 4.0 * h * i) * len * layers;
-    let attention = 4.0 * square * h * layers;
-    3.0 * (dense + attention + num_masked * 2.0 * (h * h + h * vocab))
+    let Load { tokens, squares, predictions, read } = load;
+    let layer = (8.0 * h * h + 4.0 * h * i) * tokens + 4.0 * squares * h;
+    let unread = 1.0 - read / tokens.max(1.0);
+    let spared = unread * ((4.0 * h * h + 4.0 * h * i) * tokens + 4.0 * squares * h);
+    3.0 * (layer * layers - spared + predictions * 2.0 * (h * h + h * vocab))
 }
 
 /// Parameters of a model of this shape with both heads of pre-training.
@@ -180,12 +219,24 @@ mod tests {
     #[test]
     fn flops_agree_with_the_published_table() {
         // reference: BERT-base, s 128, 20 predictions: 0.0699 T per instance; BERT-large: 0.2406 T.
-        let tera = |config: BertConfig| {
-            training_flops(&BertConfig { vocab_size: 30_522, ..config }, 128.0, 128.0 * 128.0, 20.0) / 1e12
-        };
+        // There the last layer computes all tokens.
+        let whole = Load { read: 128.0, ..Load::pretraining(128.0, 20.0) };
+        let tera = |config: BertConfig| training_flops(&BertConfig { vocab_size: 30_522, ..config }, whole) / 1e12;
         let (base, large) = (tera(BertConfig::default()), tera(large()));
         assert!((base - 0.0699).abs() < 0.0002, "{base}");
         assert!((large - 0.2406).abs() < 0.0005, "{large}");
+    }
+
+    #[test]
+    fn tokens_that_no_head_reads_cost_their_keys_and_values_in_the_last_layer() {
+        let config = BertConfig { num_hidden_layers: 1, ..large() };
+        let of = |read| training_flops(&config, Load { tokens: 100.0, squares: 1e4, predictions: 0.0, read });
+        let (h, key_value) = (1024.0, 100.0 * 4.0 * 1024.0 * 1024.0);
+        assert_eq!(of(0.0), 3.0 * key_value);
+        let of_one = 2.0 * h * h * 2.0 + 2.0 * h * 4096.0 * 2.0 + 4.0 * 100.0 * h;
+        assert!((of(1.0) / (3.0 * (key_value + of_one)) - 1.0).abs() < 1e-12);
+        let heads = [Head::PreTraining, Head::SequenceClassification { num_labels: 2 }, Head::QuestionAnswering];
+        assert_eq!(heads.map(|head| Load::new(head, 2.0, (30.0, 500.0), 5.0).read), [7.0, 2.0, 30.0]);
     }
 
     #[test]

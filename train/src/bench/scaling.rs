@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Preset;
 use crate::error::{Error, Result};
-use crate::plan::training_flops;
+use crate::plan::{Load, training_flops};
 use crate::progress::{say, thousands};
 use crate::summary::Summary;
 use crate::world::environment_of_rank;
@@ -227,7 +227,7 @@ fn add_foretold(summary: &mut Summary, cluster: &Cluster) {
     summary.add("foretold from", value, assumptions);
     let config = Preset::Large.config();
     for (phase, len, masked, micro_batch, global_batch) in PHASES {
-        let flops_per_sequence = training_flops(&config, len, len * len, masked);
+        let flops_per_sequence = training_flops(&config, Load::pretraining(len, masked));
         let step = |num_devices: u32| DeviceStep {
             num_parameters: 336e6,
             flops_per_sequence,

@@ -24,7 +24,7 @@ use crate::machine::matmul_limit;
 use crate::model::config::BertConfig;
 use crate::model::{Bert, Head};
 use crate::optim::{Lamb, Optimizer, OptimizerConfig, OptimizerKind};
-use crate::plan::{self, training_flops};
+use crate::plan::{self, Load, training_flops};
 use crate::precision::Precision;
 use crate::progress::thousands;
 use crate::recipe::RunSection;
@@ -238,7 +238,9 @@ impl Work {
             self.masked += micro_batch.masked_lm_ids.len() as f64;
             let squares: f64 = sequences.cu_seqlens.windows(2).map(|w| f64::from(w[1] - w[0]).powi(2)).sum();
             let num_masked = micro_batch.masked_lm_ids.len() as f64;
-            self.flops += training_flops(config, sequences.num_tokens() as f64, squares, num_masked);
+            let lengths = (sequences.num_tokens() as f64, squares);
+            let load = Load::new(Head::PreTraining, sequences.num_sequences() as f64, lengths, num_masked);
+            self.flops += training_flops(config, load);
         }
     }
 }

@@ -317,7 +317,8 @@ fn print_plan<G: cloze_formats::stream::Gather>(
     plan.add("tokens per instance", format!("{mean_len:.1}, at most {}", train.longest_row()));
     let warmup = recipe.schedule.warmup_fraction * total_steps as f64;
     plan.add("learning rate", format!("{:e}, {warmup:.0} steps of warm-up", recipe.optimizer.learning_rate()));
-    plan.add("work per step", plan::flops(plan::flops_per_step(bert.config(), train, section.global_batch_size, 0.0)));
+    let work = plan::flops_per_step(bert.config(), bert.head(), train, section.global_batch_size, 0.0);
+    plan.add("work per step", plan::flops(work));
     let longest = train.longest_row() as u64;
     let machine = (recipe.run.precision, bert.device() != Device::Cpu);
     let tokens = section.micro_batch_tokens();

@@ -1,13 +1,13 @@
 //! The stack of post-LN transformer layers.
 //!
-//! Shapes: T tokens, H hidden, F feed-forward width. Only attention knows where a sequence ends.
+//! Shapes: T tokens, R tokens that a head reads, H hidden, F feed-forward width. Only attention knows where a sequence ends.
 
 use cloze_torch_ext::fused;
 use tch::Tensor;
 
-use super::Packed;
 use super::config::{Activation, BertConfig};
 use super::layers::{Declare, LayerNorm, Linear, Pass};
+use super::packed::{Packed, Read};
 use crate::error::Result;
 
 /// All layers.
@@ -21,9 +21,16 @@ impl Encoder {
         Self { layers: (0..config.num_hidden_layers).map(|index| Layer::declare(declare, config, index)).collect() }
     }
 
-    /// `x`: `[T, H]` from the embeddings; gives the last layer's `[T, H]`.
-    pub fn forward(&self, pass: Pass<'_>, x: Tensor, packed: &Packed) -> Result<Tensor> {
-        self.layers.iter().try_fold(x, |x, layer| layer.forward(pass, &x, packed))
+    /// `x`: `[T, H]` from the embeddings; gives the last layer's `[R, H]` at what is read, or `[T, H]`.
+    ///
+    /// What the last layer makes of a token that no head reads changes neither losses nor gradients, so it is not computed; of
+    /// such tokens only key and value are needed.
+    pub fn forward(&self, pass: Pass<'_>, x: Tensor, packed: &Packed, read: Option<&Read>) -> Result<Tensor> {
+        let last = self.layers.len() - 1;
+        self.layers.iter().enumerate().try_fold(x, |x, (index, layer)| match read.filter(|_| index == last) {
+            None => layer.forward(pass, &x, packed),
+            Some(read) => layer.forward_read(pass, &x, packed, read),
+        })
     }
 }
 
@@ -56,9 +63,21 @@ impl Layer {
 
     fn forward(&self, pass: Pass<'_>, x_TH: &Tensor, packed: &Packed) -> Result<Tensor> {
         let attended_TH = self.attention.forward(pass, x_TH, packed)?;
-        let x_TH = self.attention_norm.forward_after(pass, &self.attention.output, &attended_TH, x_TH, self.dropout)?;
-        let inner_TF = self.intermediate.forward_gelu(pass, &x_TH, self.activation)?;
-        self.output_norm.forward_after(pass, &self.output, &inner_TF, &x_TH, self.dropout)
+        self.after_attention(pass, x_TH, &attended_TH)
+    }
+
+    /// `[T, H]` to `[R, H]`.
+    fn forward_read(&self, pass: Pass<'_>, x_TH: &Tensor, packed: &Packed, read: &Read) -> Result<Tensor> {
+        let x_RH = x_TH.f_index_select(0, &read.tokens_R)?;
+        let attended_RH = self.attention.forward_read(pass, (&x_RH, read), (x_TH, packed))?;
+        self.after_attention(pass, &x_RH, &attended_RH)
+    }
+
+    /// Row by row.
+    fn after_attention(&self, pass: Pass<'_>, x: &Tensor, attended: &Tensor) -> Result<Tensor> {
+        let x = self.attention_norm.forward_after(pass, &self.attention.output, attended, x, self.dropout)?;
+        let inner = self.intermediate.forward_gelu(pass, &x, self.activation)?;
+        self.output_norm.forward_after(pass, &self.output, &inner, &x, self.dropout)
     }
 }
 
@@ -88,6 +107,17 @@ impl Attention {
     fn forward(&self, pass: Pass<'_>, x_TH: &Tensor, packed: &Packed) -> Result<Tensor> {
         let qkv = self.query_key_value.forward(pass, x_TH)?;
         let dropout = pass.dropout_probability(self.dropout);
-        Ok(fused::attention(&qkv, &packed.cu_seqlens, self.num_heads, packed.max_len, dropout)?)
+        Ok(fused::attention(&qkv, packed.bounds(), self.num_heads, dropout)?)
+    }
+
+    /// The same for some tokens, which attend to all: `[R, H]` and `[T, H]` to `[R, H]`.
+    fn forward_read(&self, pass: Pass<'_>, queries: (&Tensor, &Read), keys: (&Tensor, &Packed)) -> Result<Tensor> {
+        let ((x_RH, read), (x_TH, packed)) = (queries, keys);
+        let width = x_TH.size()[1];
+        let queries_RH = self.query_key_value.forward_part(pass, x_RH, 0..width)?;
+        let keys_values = self.query_key_value.forward_part(pass, x_TH, width..3 * width)?;
+        let dropout = pass.dropout_probability(self.dropout);
+        let (queries, keys_values) = ((&queries_RH, read.bounds()), (&keys_values, packed.bounds()));
+        Ok(fused::attention_of_some(queries, keys_values, self.num_heads, dropout)?)
     }
 }

@@ -6,15 +6,16 @@ use cloze_torch_ext::fused::{self, Affine};
 use tch::Tensor;
 
 use super::config::{Activation, BertConfig};
+use super::cross_entropy_sum;
 use super::layers::{Declare, LayerNorm, Linear, Pass};
-use super::{Packed, cross_entropy_sum};
 use crate::error::Result;
 use crate::parameters::LeafId;
 
 /// What a model is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Head {
     /// Masked-LM (its decoder tied to the word embedding) and next-sentence prediction.
+    #[default]
     PreTraining,
     /// One label per sequence, from the pooled `[CLS]`.
     SequenceClassification {
@@ -99,8 +100,8 @@ impl MaskedLm {
     }
 }
 
-/// `tanh` of a dense map of each sequence's first token: `[T, H]` to `[B, H]`.
-pub(super) fn pool(pass: Pass<'_>, pooler: &Linear, hidden_TH: &Tensor, packed: &Packed) -> Result<Tensor> {
-    let first_BH = hidden_TH.f_index_select(0, &packed.first_B)?;
+/// `tanh` of a dense map of each sequence's first token, row `first_B` of `hidden`: `[.., H]` to `[B, H]`.
+pub(super) fn pool(pass: Pass<'_>, pooler: &Linear, hidden: &Tensor, first_B: &Tensor) -> Result<Tensor> {
+    let first_BH = hidden.f_index_select(0, first_B)?;
     Ok(pooler.forward(pass, &first_BH)?.f_tanh()?)
 }

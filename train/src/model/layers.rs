@@ -1,5 +1,7 @@
 //! The pieces that every block is made of.
 
+use std::ops::Range;
+
 use cloze_torch_ext::fused::{self, Affine};
 use tch::Tensor;
 
@@ -83,7 +85,14 @@ impl Linear {
         Ok(x.f_linear(weight, Some(bias))?)
     }
 
-    /// The same with GELU after it. `x`: `[T, from]`.
+    /// Columns `part` of the same, without computing the others.
+    pub fn forward_part(&self, pass: Pass<'_>, x: &Tensor, part: Range<i64>) -> Result<Tensor> {
+        let Affine { weight, bias } = self.affine(pass);
+        let rows = |of: &Tensor| of.f_narrow(0, part.start, part.end - part.start);
+        Ok(x.f_linear(&rows(weight)?, Some(&rows(bias)?))?)
+    }
+
+    /// [`Self::forward`] with GELU after it. `x`: `[T, from]`.
     pub fn forward_gelu(&self, pass: Pass<'_>, x: &Tensor, activation: Activation) -> Result<Tensor> {
         if fused::is_fusable(x) {
             let Affine { weight, bias } = self.affine(pass);

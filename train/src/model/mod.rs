@@ -12,6 +12,7 @@ mod embeddings;
 mod encoder;
 mod heads;
 mod layers;
+mod packed;
 
 use cloze_formats::stream::Sequences;
 use tch::{Device, Kind, Tensor};
@@ -24,6 +25,7 @@ use embeddings::Embeddings;
 use encoder::Encoder;
 use heads::{HeadLayers, pool};
 use layers::{Declare, Pass};
+use packed::{Packed, Read};
 
 pub use heads::Head;
 
@@ -37,34 +39,6 @@ pub struct Bert {
     encoder: Encoder,
     head_layers: HeadLayers,
     precision: Precision,
-}
-
-/// A packed micro-batch on the model's device.
-#[derive(Debug)]
-struct Packed {
-    input_ids_T: Tensor,
-    position_ids_T: Tensor,
-    segment_ids_T: Tensor,
-    /// `[B + 1]` i32: sequence `b` is `cu_seqlens[b] .. cu_seqlens[b + 1]`.
-    cu_seqlens: Tensor,
-    /// The first token of each sequence, `[CLS]`.
-    first_B: Tensor,
-    max_len: i64,
-}
-
-impl Packed {
-    fn new(sequences: &Sequences, device: Device) -> Result<Self> {
-        let ids = |ids: &[i64]| Tensor::f_from_slice(ids)?.f_to_device(device);
-        let starts: Vec<i64> = sequences.cu_seqlens[..sequences.num_sequences()].iter().map(|&at| at.into()).collect();
-        Ok(Self {
-            input_ids_T: ids(&sequences.input_ids)?,
-            position_ids_T: ids(&sequences.position_ids)?,
-            segment_ids_T: ids(&sequences.segment_ids)?,
-            cu_seqlens: Tensor::f_from_slice(&sequences.cu_seqlens)?.f_to_device(device)?,
-            first_B: ids(&starts)?,
-            max_len: sequences.max_len() as i64,
-        })
-    }
 }
 
 /// The two heads of pre-training at once.
@@ -152,11 +126,10 @@ impl Bert {
             return Err(self.wrong_head("pre-training"));
         };
         let _autocast = self.precision.autocast(self.device())?;
-        let (pass, packed, hidden_TH) = self.encode(sequences, train)?;
-        let masked_MH = self.masked(&hidden_TH, masked_positions)?;
+        let (pass, read, hidden_RH) = self.encode_read(sequences, masked_positions, train)?;
         Ok(PreTrainingLogits {
-            masked_lm: masked_lm.forward(pass, &masked_MH)?,
-            next_sentence: next_sentence.forward(pass, &pool(pass, pooler, &hidden_TH, &packed)?)?,
+            masked_lm: masked_lm.forward(pass, &hidden_RH.f_index_select(0, &read.masked_M)?)?,
+            next_sentence: next_sentence.forward(pass, &pool(pass, pooler, &hidden_RH, &read.first_B)?)?,
         })
     }
 
@@ -178,22 +151,11 @@ impl Bert {
         let _autocast = self.precision.autocast(self.device())?;
         let labels_M =
             index_tensor(masked_ids, [masked_positions.len() as i64, self.config.vocab_size], "masked token id")?;
-        let (pass, packed, hidden_TH) = self.encode(sequences, train)?;
-        let masked_MH = self.masked(&hidden_TH, masked_positions)?;
+        let (pass, read, hidden_RH) = self.encode_read(sequences, masked_positions, train)?;
+        let masked_MH = hidden_RH.f_index_select(0, &read.masked_M)?;
         let (loss, correct) = masked_lm.loss(pass, &masked_MH, &labels_M.f_to_device(self.device())?)?;
-        let next_sentence = next_sentence.forward(pass, &pool(pass, pooler, &hidden_TH, &packed)?)?;
+        let next_sentence = next_sentence.forward(pass, &pool(pass, pooler, &hidden_RH, &read.first_B)?)?;
         Ok((loss, correct, next_sentence))
-    }
-
-    /// Rows `positions` of `hidden_TH`.
-    fn masked(&self, hidden_TH: &Tensor, positions: &[i64]) -> Result<Tensor> {
-        let num_tokens = hidden_TH.size()[0];
-        if positions.iter().any(|position| !(0..num_tokens).contains(position)) {
-            return Err(Error::Invalid(format!(
-                "masked positions: expected indices below {num_tokens}, the tokens of the micro-batch"
-            )));
-        }
-        Ok(hidden_TH.f_index_select(0, &Tensor::f_from_slice(positions)?.f_to_device(self.device())?)?)
     }
 
     /// Logits `[B, C]` of the labels.
@@ -205,8 +167,8 @@ impl Bert {
             return Err(self.wrong_head("sequence classification"));
         };
         let _autocast = self.precision.autocast(self.device())?;
-        let (pass, packed, hidden_TH) = self.encode(sequences, train)?;
-        let pooled_BH = pass.dropout(pool(pass, pooler, &hidden_TH, &packed)?, *dropout)?;
+        let (pass, read, hidden_BH) = self.encode_read(sequences, &[], train)?;
+        let pooled_BH = pass.dropout(pool(pass, pooler, &hidden_BH, &read.first_B)?, *dropout)?;
         classifier.forward(pass, &pooled_BH)
     }
 
@@ -219,18 +181,24 @@ impl Bert {
             return Err(self.wrong_head("question answering"));
         };
         let _autocast = self.precision.autocast(self.device())?;
-        let (pass, _, hidden_TH) = self.encode(sequences, train)?;
+        let (pass, hidden_TH) = self.encode(sequences, None, train)?;
         outputs.forward(pass, &hidden_TH)
     }
 
-    /// Last hidden states `[T, H]`.
-    fn encode(&self, sequences: &Sequences, train: bool) -> Result<(Pass<'_>, Packed, Tensor)> {
+    /// Last hidden states `[R, H]` of the first token of each sequence and of the `masked` ones, and where each of them is.
+    fn encode_read(&self, sequences: &Sequences, masked: &[i64], train: bool) -> Result<(Pass<'_>, Read, Tensor)> {
+        let read = Read::new(sequences, masked, self.device())?;
+        let (pass, hidden_RH) = self.encode(sequences, Some(&read), train)?;
+        Ok((pass, read, hidden_RH))
+    }
+
+    /// Last hidden states, `[R, H]` of the tokens that are read, or `[T, H]` of all.
+    fn encode(&self, sequences: &Sequences, read: Option<&Read>, train: bool) -> Result<(Pass<'_>, Tensor)> {
         self.check_sequences(sequences)?;
         let packed = Packed::new(sequences, self.device())?;
         let pass = Pass { parameters: &self.parameters, train };
         let embedded_TH = self.embeddings.forward(pass, &packed)?;
-        let hidden_TH = self.encoder.forward(pass, embedded_TH, &packed)?;
-        Ok((pass, packed, hidden_TH))
+        Ok((pass, self.encoder.forward(pass, embedded_TH, &packed, read)?))
     }
 
     /// On a GPU an id or bound out of range would end the process, so it is refused here.

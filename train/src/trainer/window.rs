@@ -11,9 +11,9 @@ use super::Batch;
 use crate::checkpoint::Position;
 use crate::error::Result;
 use crate::machine::matmul_limit;
-use crate::model::Bert;
 use crate::model::config::BertConfig;
-use crate::plan::training_flops;
+use crate::model::{Bert, Head};
+use crate::plan::{Load, training_flops};
 use crate::recipe::RunSection;
 use crate::recorder::now;
 use crate::world::Group;
@@ -47,6 +47,7 @@ pub(super) struct StepRow {
 #[derive(Default)]
 pub(super) struct Meter {
     config: BertConfig,
+    head: Head,
     /// Speed of matrix products of all processes together, in operations per second.
     pub matmul_flops_per_s: Option<f64>,
 }
@@ -58,7 +59,7 @@ impl Meter {
         if settings.mfu {
             matmul_flops_per_s = Some(group.sum(&[matmul_limit(bert.device(), settings.precision.matmul_kind())?])?[0]);
         }
-        Ok(Self { config: bert.config().clone(), matmul_flops_per_s })
+        Ok(Self { config: bert.config().clone(), head: bert.head(), matmul_flops_per_s })
     }
 }
 
@@ -127,8 +128,9 @@ impl<S> Window<S> {
         }
         // The micro-batches are this process's; the others' are alike.
         squares *= batch.num_tokens as f64 / num_tokens.max(1) as f64;
-        // The formula is linear in all three, so sums over instances go in as well as means.
-        self.num_flops += training_flops(&self.meter.config, batch.num_tokens as f64, squares, batch.num_masked as f64);
+        let lengths = (batch.num_tokens as f64, squares);
+        let load = Load::new(self.meter.head, batch.num_instances as f64, lengths, batch.num_masked as f64);
+        self.num_flops += training_flops(&self.meter.config, load);
         self.data_wait_s += step.waited;
         self.step_s += step.seconds;
         self.learning_rate = step.learning_rate;
@@ -211,8 +213,9 @@ mod tests {
     fn utilisation_counts_real_tokens_each_sequence_by_its_own_length() {
         let config = BertConfig { vocab_size: 100, hidden_size: 8, intermediate_size: 32, ..BertConfig::default() };
         let config = BertConfig { num_hidden_layers: 2, ..config };
-        let per_instance = |len: f64| training_flops(&config, len, len * len, 1.5);
-        let meter = Meter { config: config.clone(), matmul_flops_per_s: Some(1e6) };
+        let load = Load { tokens: 12.0, squares: 4.0 * 4.0 + 8.0 * 8.0, predictions: 3.0, read: 3.0 + 2.0 };
+        let flops = training_flops(&config, load);
+        let meter = Meter { config, head: Head::PreTraining, matmul_flops_per_s: Some(1e6) };
         let sequences =
             Sequences { input_ids: vec![5; 12], cu_seqlens: vec![0, 4, 12], rows: vec![0, 1], ..Sequences::default() };
         let micro_batch = PretrainBatch { sequences, ..PretrainBatch::default() };
@@ -226,7 +229,7 @@ mod tests {
         let mut window = Window::<()>::restored(None, Rc::new(meter));
         let step = Step { learning_rate: 1.0, gradient_norm: 1.0, loss_scale: None, waited: 0.5, seconds: 2.0 };
         window.add(&batch, step);
-        let expected = (per_instance(4.0) + per_instance(8.0)) / 2.0 / 1e6;
+        let expected = flops / 2.0 / 1e6;
         assert!((window.mfu().unwrap() / expected - 1.0).abs() < 1e-12);
         let row = serde_json::to_value(window.take().row(&Position::default(), Map::new(), 2)).unwrap();
         assert_eq!((&row["padded_tokens_per_s"], &row["tokens_per_s"]), (&8.0.into(), &6.0.into()));

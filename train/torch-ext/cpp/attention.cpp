@@ -1,5 +1,6 @@
-// Self-attention over packed sequences: [T, 3 H] queries, keys and values to [T, H], each sequence by itself, no padding.
-// T tokens, H = N * D hidden, N heads, D head width, L the longest sequence.
+// Self-attention over packed sequences, each by itself, no padding: from queries, keys and values of every token, [T, 3 H], or from
+// queries of some tokens, [R, H], and keys and values of all, [T, 2 H].
+// T tokens, R queries, H = N * D hidden, N heads, D head width.
 #include "common.h"
 #include <torch/csrc/autograd/custom_function.h>
 #include <cmath>
@@ -110,91 +111,110 @@ CLOZE_VECTORIZED void softmax_rows_backward(float* scores, float* gradients, int
   }
 }
 
-// One call's shapes; the pieces of work are (sequence, head) pairs.
+// One call's shapes; the pieces of work are (sequence, head) pairs. Rows of queries and of keys lie `query_stride` and `stride`
+// apart, a key's value H behind it.
 struct Shape {
-  const int32_t* bounds;
-  int64_t num_sequences, num_heads, width, longest, num_tokens;
+  const int32_t *query_bounds, *bounds;
+  int64_t num_sequences, num_heads, width, longest, num_queries, query_stride, stride;
 
   int64_t hidden() const { return num_heads * width; }
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(width)); }
   int64_t num_pairs() const { return num_sequences * num_heads; }
+  int64_t head(int64_t pair) const { return pair % num_heads; }
   int64_t begin(int64_t pair) const { return bounds[pair / num_heads]; }
   int64_t len(int64_t pair) const { return bounds[pair / num_heads + 1] - begin(pair); }
-  int64_t head(int64_t pair) const { return pair % num_heads; }
+  int64_t first_query(int64_t pair) const { return query_bounds[pair / num_heads]; }
+  int64_t last_query(int64_t pair) const { return query_bounds[pair / num_heads + 1]; }
+  int64_t query_at(int64_t pair, int64_t query) const { return query * query_stride + head(pair) * width; }
+  int64_t key_at(int64_t pair) const { return begin(pair) * stride + head(pair) * width; }
   Counter counter(int64_t pair, int64_t query) const {
     const auto step = static_cast<uint32_t>(padded(longest));
-    return {static_cast<uint32_t>(head(pair) * num_tokens + begin(pair) + query) * step, step};
+    return {static_cast<uint32_t>(head(pair) * num_queries + query) * step, step};
   }
 };
 
-// qkv [T, 3 H], out [T, H], log_sums [N, T].
-void attend(const Shape& shape, const float* qkv, float* out, float* log_sums, const Dropout& dropout) {
-  const int64_t hidden = shape.hidden(), width = shape.width, row = 3 * hidden;
+// queries [R, H], keys and values [T, H] each, out [R, H], log_sums [N, R].
+void attend(const Shape& shape, const float* queries, const float* keys, float* out, float* log_sums, const Dropout& dropout) {
+  const int64_t hidden = shape.hidden(), width = shape.width, row = shape.stride;
   for_each(shape.num_pairs(), [&](int64_t pair) {
     thread_local std::vector<float> scores, norms;
-    const int64_t len = shape.len(pair), stride = padded(len), begin = shape.begin(pair), head = shape.head(pair);
+    const int64_t len = shape.len(pair), stride = padded(len), head = shape.head(pair), last = shape.last_query(pair);
     scores.resize(static_cast<size_t>(QUERIES * padded(shape.longest)));
     norms.resize(QUERIES);
-    const float *q = qkv + begin * row + head * width, *k = q + hidden, *v = k + hidden;
-    for (int64_t first = 0; first < len; first += QUERIES) {
-      const int64_t rows = std::min(QUERIES, len - first);
-      float* o = out + (begin + first) * hidden + head * width;
-      multiply(rows, len, width, shape.scale(), {q + first * row, row, false}, {k, row, true}, 0, scores.data(), stride);
-      softmax_rows(scores.data(), rows, len, stride, shape.counter(pair, first), dropout, norms.data(),
-                   log_sums + head * shape.num_tokens + begin + first);
+    const float *k = keys + shape.key_at(pair), *v = k + hidden;
+    for (int64_t query = shape.first_query(pair); query < last; query += QUERIES) {
+      const int64_t rows = std::min(QUERIES, last - query);
+      const Matrix q = {queries + shape.query_at(pair, query), shape.query_stride, false};
+      float* o = out + query * hidden + head * width;
+      multiply(rows, len, width, shape.scale(), q, {k, row, true}, 0, scores.data(), stride);
+      softmax_rows(scores.data(), rows, len, stride, shape.counter(pair, query), dropout, norms.data(),
+                   log_sums + head * shape.num_queries + query);
       multiply(rows, width, len, 1, {scores.data(), stride, false}, {v, row, false}, 0, o, hidden);
       scale_rows(o, rows, width, hidden, norms.data());
     }
   });
 }
 
-void attend_backward(const Shape& shape, const float* qkv, const float* out, const float* log_sums, const float* out_gradient,
-                     float* qkv_gradient, const Dropout& dropout) {
-  const int64_t hidden = shape.hidden(), width = shape.width, row = 3 * hidden;
+// The gradients lie as queries and keys do.
+void attend_backward(const Shape& shape, const float* queries, const float* keys, const float* out, const float* log_sums,
+                     const float* out_gradient, float* query_gradient, float* key_gradient, const Dropout& dropout) {
+  const int64_t hidden = shape.hidden(), width = shape.width, row = shape.stride;
   for_each(shape.num_pairs(), [&](int64_t pair) {
     thread_local std::vector<float> scores, gradients, deltas;
-    const int64_t len = shape.len(pair), stride = padded(len), begin = shape.begin(pair), head = shape.head(pair);
+    const int64_t len = shape.len(pair), stride = padded(len), head = shape.head(pair), last = shape.last_query(pair);
     scores.resize(static_cast<size_t>(QUERIES * padded(shape.longest)));
     gradients.resize(scores.size());
     deltas.resize(QUERIES);
-    const float *q = qkv + begin * row + head * width, *k = q + hidden, *v = k + hidden;
-    float *dq = qkv_gradient + begin * row + head * width, *dk = dq + hidden, *dv = dk + hidden;
-    for (int64_t first = 0; first < len; first += QUERIES) {
-      const int64_t rows = std::min(QUERIES, len - first);
-      const int64_t at = (begin + first) * hidden + head * width;
-      const float beta = first == 0 ? 0 : 1;
-      const Matrix query = {q + first * row, row, false}, d_out = {out_gradient + at, hidden, false};
+    const float *k = keys + shape.key_at(pair), *v = k + hidden;
+    float *dk = key_gradient + shape.key_at(pair), *dv = dk + hidden;
+    for (int64_t query = shape.first_query(pair); query < last; query += QUERIES) {
+      const int64_t rows = std::min(QUERIES, last - query);
+      const int64_t at = query * hidden + head * width;
+      const float beta = query == shape.first_query(pair) ? 0 : 1;
+      const Matrix q = {queries + shape.query_at(pair, query), shape.query_stride, false};
+      const Matrix d_out = {out_gradient + at, hidden, false};
       const Matrix probabilities = {scores.data(), stride, true}, d_scores = {gradients.data(), stride, false};
-      multiply(rows, len, width, shape.scale(), query, {k, row, true}, 0, scores.data(), stride);
+      multiply(rows, len, width, shape.scale(), q, {k, row, true}, 0, scores.data(), stride);
       multiply(rows, len, width, 1, d_out, {v, row, true}, 0, gradients.data(), stride);
       dot_rows(out_gradient + at, out + at, rows, width, hidden, deltas.data());
-      softmax_rows_backward(scores.data(), gradients.data(), rows, stride, shape.counter(pair, first), dropout,
-                            log_sums + head * shape.num_tokens + begin + first, deltas.data(), shape.scale());
+      softmax_rows_backward(scores.data(), gradients.data(), rows, stride, shape.counter(pair, query), dropout,
+                            log_sums + head * shape.num_queries + query, deltas.data(), shape.scale());
       multiply(len, width, rows, 1, probabilities, d_out, beta, dv, row);
-      multiply(rows, width, len, 1, d_scores, {k, row, false}, 0, dq + first * row, row);
-      multiply(len, width, rows, 1, {gradients.data(), stride, true}, query, beta, dk, row);
+      multiply(rows, width, len, 1, d_scores, {k, row, false}, 0, query_gradient + shape.query_at(pair, query), shape.query_stride);
+      multiply(len, width, rows, 1, {gradients.data(), stride, true}, q, beta, dk, row);
     }
   });
 }
 
-Shape shape_of(const at::Tensor& qkv, const at::Tensor& cu_seqlens, int64_t num_heads, int64_t longest) {
-  return {cu_seqlens.const_data_ptr<int32_t>(), cu_seqlens.numel() - 1, num_heads, qkv.size(1) / 3 / num_heads, longest,
-          qkv.size(0)};
-}
+// Whose tokens attend to whose: `query_bounds` cut the queries, `bounds` the tokens.
+struct Bounds {
+  at::Tensor query_bounds, bounds;
+  int64_t longest;
+};
 
+// `queries` are undefined where they are the first H columns of `keys`.
 struct CpuAttention : torch::autograd::Function<CpuAttention> {
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& cu_seqlens,
-                            int64_t num_heads, int64_t longest, double probability, int64_t seed) {
+  static Shape shape_of(const at::Tensor& queries, const at::Tensor& keys, const Bounds& bounds, int64_t num_heads) {
+    const auto& asking = queries.defined() ? queries : keys;
+    const int64_t hidden = queries.defined() ? queries.size(1) : keys.size(1) / 3;
+    return {bounds.query_bounds.const_data_ptr<int32_t>(), bounds.bounds.const_data_ptr<int32_t>(), bounds.bounds.numel() - 1,
+            num_heads, hidden / num_heads, bounds.longest, asking.size(0), asking.size(1), keys.size(1)};
+  }
+
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const std::optional<at::Tensor>& some_queries,
+                            const at::Tensor& all, const at::Tensor& query_bounds, const at::Tensor& key_bounds,
+                            int64_t longest, int64_t num_heads, double probability, int64_t seed) {
     at::AutoDispatchBelowADInplaceOrView below_autograd;
-    auto qkv = x.contiguous();
-    const auto shape = shape_of(qkv, cu_seqlens, num_heads, longest);
-    auto out = at::empty({qkv.size(0), shape.hidden()}, qkv.options());
-    auto log_sums = at::empty({num_heads, qkv.size(0)}, qkv.options());
-    attend(shape, qkv.const_data_ptr<float>(), out.mutable_data_ptr<float>(), log_sums.mutable_data_ptr<float>(),
-           Dropout(probability, seed));
-    context->save_for_backward({qkv, cu_seqlens, out, log_sums});
-    context->saved_data["num_heads"] = num_heads;
+    const auto keys = all.contiguous(), queries = some_queries ? some_queries->contiguous() : at::Tensor();
+    const auto shape = shape_of(queries, keys, {query_bounds, key_bounds, longest}, num_heads);
+    auto out = at::empty({shape.num_queries, shape.hidden()}, keys.options());
+    auto log_sums = at::empty({num_heads, shape.num_queries}, keys.options());
+    const float* k = keys.const_data_ptr<float>();
+    attend(shape, queries.defined() ? queries.const_data_ptr<float>() : k, queries.defined() ? k : k + shape.hidden(),
+           out.mutable_data_ptr<float>(), log_sums.mutable_data_ptr<float>(), Dropout(probability, seed));
+    context->save_for_backward({queries, keys, query_bounds, key_bounds, out, log_sums});
     context->saved_data["longest"] = longest;
+    context->saved_data["num_heads"] = num_heads;
     context->saved_data["probability"] = probability;
     context->saved_data["seed"] = seed;
     return out;
@@ -203,74 +223,103 @@ struct CpuAttention : torch::autograd::Function<CpuAttention> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
+    const auto &queries = saved[0], &keys = saved[1];
     auto out_gradient = gradients[0].contiguous();
-    auto qkv_gradient = at::empty_like(saved[0]);
-    const auto shape =
-        shape_of(saved[0], saved[1], context->saved_data["num_heads"].toInt(), context->saved_data["longest"].toInt());
-    attend_backward(shape, saved[0].const_data_ptr<float>(), saved[2].const_data_ptr<float>(), saved[3].const_data_ptr<float>(),
-                    out_gradient.const_data_ptr<float>(), qkv_gradient.mutable_data_ptr<float>(),
+    auto key_gradient = at::empty_like(keys), query_gradient = queries.defined() ? at::empty_like(queries) : at::Tensor();
+    const auto shape = shape_of(queries, keys, {saved[2], saved[3], context->saved_data["longest"].toInt()},
+                                context->saved_data["num_heads"].toInt());
+    const int64_t behind = queries.defined() ? 0 : shape.hidden();
+    const float* k = keys.const_data_ptr<float>();
+    float* dk = key_gradient.mutable_data_ptr<float>();
+    attend_backward(shape, queries.defined() ? queries.const_data_ptr<float>() : k, k + behind, saved[4].const_data_ptr<float>(),
+                    saved[5].const_data_ptr<float>(), out_gradient.const_data_ptr<float>(),
+                    queries.defined() ? query_gradient.mutable_data_ptr<float>() : dk, dk + behind,
                     Dropout(context->saved_data["probability"].toDouble(), context->saved_data["seed"].toInt()));
-    return {qkv_gradient, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    torch::autograd::variable_list all(8);
+    all[0] = query_gradient;
+    all[1] = key_gradient;
+    return all;
   }
 };
 
-// Sequence by sequence, for what has no kernel of its own. part: 0 queries, 1 keys, 2 values of [T, 3, N, D].
-at::Tensor one_by_one(const at::Tensor& qkv, const at::Tensor& cu_seqlens, double probability) {
-  auto bounds = cu_seqlens.to(at::kCPU);
-  const int32_t* at = bounds.const_data_ptr<int32_t>();
+// Sequence by sequence, for what has no kernel of its own: q [R, N, D], k and v [T, N, D].
+at::Tensor one_by_one(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Bounds& bounds, double probability) {
+  auto asking = bounds.query_bounds.to(at::kCPU), asked = bounds.bounds.to(at::kCPU);
+  const auto sequence = [](const at::Tensor& of, const at::Tensor& bounds, int64_t i) {
+    const int32_t* at = bounds.const_data_ptr<int32_t>();
+    return of.narrow(0, at[i], at[i + 1] - at[i]).transpose(0, 1).unsqueeze(0);  // [1, N, S, D]
+  };
   std::vector<at::Tensor> outs;
-  for (int64_t i = 0; i + 1 < bounds.numel(); i++) {
-    auto heads = qkv.narrow(0, at[i], at[i + 1] - at[i]).permute({1, 2, 0, 3}).unsqueeze(1);  // [3, 1, N, S, D]
-    outs.push_back(at::scaled_dot_product_attention(heads[0], heads[1], heads[2], {}, probability).squeeze(0).transpose(0, 1));
+  for (int64_t i = 0; i + 1 < asked.numel(); i++) {
+    auto out = at::scaled_dot_product_attention(sequence(q, asking, i), sequence(k, asked, i), sequence(v, asked, i), {}, probability);
+    outs.push_back(out.squeeze(0).transpose(0, 1));
   }
   return at::cat(outs, 0);
 }
 
-at::Tensor attention(const at::Tensor& qkv, const at::Tensor& cu_seqlens, int64_t num_heads, int64_t longest,
-                     double probability) {
-  if (qkv.is_cpu() && qkv.scalar_type() == at::kFloat)
-    return CpuAttention::apply(qkv, cu_seqlens, num_heads, longest, probability, draw_seed(probability));
-  const int64_t num_tokens = qkv.size(0), hidden = qkv.size(1) / 3;
-  auto parts = qkv.view({num_tokens, 3, num_heads, hidden / num_heads});
-  const auto part = [&](int64_t index) { return parts.select(1, index); };
+at::Tensor attention(const std::optional<at::Tensor>& queries, const at::Tensor& keys, const Bounds& bounds, int64_t num_heads,
+                     int64_t most_queries, double probability) {
+  if (keys.is_cpu() && keys.scalar_type() == at::kFloat)
+    return CpuAttention::apply(queries, keys, bounds.query_bounds, bounds.bounds, bounds.longest, num_heads, probability,
+                               draw_seed(probability));
+  const int64_t num_parts = queries ? 2 : 3, hidden = keys.size(1) / num_parts;
+  auto parts = keys.view({keys.size(0), num_parts, num_heads, hidden / num_heads});
+  auto k = parts.select(1, num_parts - 2), v = parts.select(1, num_parts - 1);
+  auto q = queries ? queries->view({queries->size(0), num_heads, hidden / num_heads}) : parts.select(1, 0);
   at::Tensor out;
-  if (qkv.is_cuda() && (qkv.scalar_type() == at::kHalf || qkv.scalar_type() == at::kBFloat16)) {
-    out = std::get<0>(at::_flash_attention_forward(part(0), part(1), part(2), cu_seqlens, cu_seqlens, longest, longest, probability,
-                                                   /*is_causal=*/false, /*return_debug_mask=*/false));
-  } else if (qkv.is_cuda() && qkv.scalar_type() == at::kFloat) {
-    const auto batch = [&](int64_t index) { return part(index).unsqueeze(0); };
-    out = std::get<0>(at::_efficient_attention_forward(batch(0), batch(1), batch(2), {}, cu_seqlens, cu_seqlens, longest, longest,
-                                                       probability, /*custom_mask_type=*/0, /*compute_log_sumexp=*/true))
+  if (keys.is_cuda() && (keys.scalar_type() == at::kHalf || keys.scalar_type() == at::kBFloat16)) {
+    out = std::get<0>(at::_flash_attention_forward(q, k, v, bounds.query_bounds, bounds.bounds, most_queries, bounds.longest,
+                                                   probability, /*is_causal=*/false, /*return_debug_mask=*/false));
+  } else if (keys.is_cuda() && keys.scalar_type() == at::kFloat) {
+    out = std::get<0>(at::_efficient_attention_forward(q.unsqueeze(0), k.unsqueeze(0), v.unsqueeze(0), {}, bounds.query_bounds,
+                                                       bounds.bounds, most_queries, bounds.longest, probability,
+                                                       /*custom_mask_type=*/0, /*compute_log_sumexp=*/true))
               .squeeze(0);
   } else {
-    out = one_by_one(parts, cu_seqlens, probability);
+    out = one_by_one(q, k, v, bounds, probability);
   }
-  return out.reshape({num_tokens, hidden});
+  return out.reshape({q.size(0), hidden});
+}
+
+void check_bounds(const at::Tensor& bounds, int64_t count, int64_t longest, const at::Tensor& beside) {
+  TORCH_CHECK(bounds.dim() == 1 && bounds.numel() > 1 && bounds.scalar_type() == at::kInt && bounds.device() == beside.device() &&
+                  bounds.is_contiguous(),
+              "expected int32 bounds of sequences beside the tokens");
+  if (!bounds.is_cpu()) return;
+  const int32_t* at = bounds.const_data_ptr<int32_t>();
+  const int64_t last = bounds.numel() - 1;
+  bool ascending = at[0] == 0 && at[last] == count;
+  for (int64_t i = 0; i < last; i++) {
+    const int64_t len = int64_t{at[i + 1]} - at[i];
+    ascending = ascending && len >= 1 && len <= longest;
+  }
+  TORCH_CHECK(ascending, "expected ascending bounds from 0 to ", count, ", none further apart than ", longest);
 }
 
 }  // namespace
 }  // namespace cloze
 
 extern "C" {
-// qkv [T, 3 H], cu_seqlens [B + 1] int32 on the same device; gives [T, H].
-int cloze_attention(at::Tensor* qkv, at::Tensor* cu_seqlens, int64_t num_heads, int64_t longest, double probability,
-                    at::Tensor** out, char** error) {
+// Bounds [B + 1] int32 are on the device of the tokens. Without queries and their bounds, keys are qkv [T, 3 H] and it gives
+// [T, H]; with queries [R, H], keys are [T, 2 H] and it gives [R, H].
+int cloze_attention(at::Tensor* queries, at::Tensor* keys, at::Tensor* query_bounds, at::Tensor* bounds, int64_t num_heads,
+                    int64_t most_queries, int64_t longest, double probability, at::Tensor** out, char** error) {
   TRY(error, {
-    TORCH_CHECK(qkv->dim() == 2 && num_heads > 0 && qkv->size(1) % (3 * num_heads) == 0, "expected [T, 3 H], H a multiple of N");
-    TORCH_CHECK(cu_seqlens->dim() == 1 && cu_seqlens->numel() > 1 && cu_seqlens->scalar_type() == at::kInt &&
-                    cu_seqlens->device() == qkv->device() && cu_seqlens->is_contiguous(),
-                "expected int32 bounds of sequences beside the tokens");
-    if (cu_seqlens->is_cpu()) {
-      const int32_t* bounds = cu_seqlens->const_data_ptr<int32_t>();
-      const int64_t last = cu_seqlens->numel() - 1;
-      bool ascending = bounds[0] == 0 && bounds[last] == qkv->size(0);
-      for (int64_t i = 0; i < last; i++) {
-        const int64_t len = int64_t{bounds[i + 1]} - bounds[i];
-        ascending = ascending && len >= 1 && len <= longest;
-      }
-      TORCH_CHECK(ascending, "expected ascending bounds from 0 to the number of tokens, none further apart than the longest");
+    const bool of_some = queries != nullptr;
+    const int64_t num_parts = of_some ? 2 : 3;
+    TORCH_CHECK(keys->dim() == 2 && num_heads > 0 && keys->size(1) % (num_parts * num_heads) == 0,
+                "expected [T, ", num_parts, " H], H a multiple of N");
+    TORCH_CHECK(!of_some || (queries->dim() == 2 && queries->size(1) * 2 == keys->size(1) && queries->device() == keys->device() &&
+                             queries->scalar_type() == keys->scalar_type()),
+                "expected queries [R, H] beside keys and values [T, 2 H]");
+    cloze::check_bounds(*bounds, keys->size(0), longest, *keys);
+    if (of_some) {
+      cloze::check_bounds(*query_bounds, queries->size(0), most_queries, *keys);
+      TORCH_CHECK(query_bounds->numel() == bounds->numel(), "expected as many sequences of queries as of tokens");
     }
-    *out = new at::Tensor(cloze::attention(*qkv, *cu_seqlens, num_heads, longest, probability));
+    *out = new at::Tensor(cloze::attention(of_some ? std::optional(*queries) : std::nullopt, *keys,
+                                           {of_some ? *query_bounds : *bounds, *bounds, longest}, num_heads,
+                                           of_some ? most_queries : longest, probability));
   })
 }
 }

@@ -137,9 +137,12 @@ unsafe extern "C" {
     pub fn cloze_reducer_free(reducer: *mut Reducer);
     pub fn cloze_is_fusable(x: *const C_tensor) -> c_int;
     pub fn cloze_attention(
-        qkv: *const C_tensor,
-        cu_seqlens: *const C_tensor,
+        queries: *const C_tensor,
+        keys: *const C_tensor,
+        query_bounds: *const C_tensor,
+        bounds: *const C_tensor,
         num_heads: i64,
+        most_queries: i64,
         longest: i64,
         probability: f64,
         out: *mut *mut C_tensor,

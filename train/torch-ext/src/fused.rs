@@ -25,19 +25,57 @@ pub fn cpu_dropout(x: &Tensor, probability: f64) -> Result<Tensor> {
     Ok(take_tensor(out))
 }
 
+/// Where packed sequences begin and end.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds<'a> {
+    /// `[B + 1]` i32: sequence `b` has `cu_seqlens[b] .. cu_seqlens[b + 1]` of the rows, at least one.
+    pub cu_seqlens: &'a Tensor,
+    /// The most rows that one has.
+    pub longest: i64,
+}
+
 /// Self-attention of each packed sequence to itself: `softmax(q k^T / sqrt(D)) v`, dropout with `probability` on the softmax.
 ///
-/// `qkv`: `[T, 3 H]`, queries, keys, values, each of `num_heads` heads. `cu_seqlens`: `[B + 1]` i32 on the same device, sequence `b`
-/// is `cu_seqlens[b] .. cu_seqlens[b + 1]`, the longest of `longest` tokens. Gives `[T, H]`; no `[S, S]` matrix is kept.
+/// `qkv`: `[T, 3 H]`, queries, keys, values, each of `num_heads` heads; the bounds are on the same device. Gives `[T, H]`; no `[S, S]`
+/// matrix is kept.
 ///
 /// In f32 on a CPU a kernel of our own, whose mask is as [`cpu_dropout`]'s; on CUDA torch's flash attention in half precisions and
 /// its memory-efficient attention in f32; elsewhere torch's attention sequence by sequence.
 ///
 /// # Errors
 /// When shapes, kinds or devices do not go together, or memory runs out.
-pub fn attention(qkv: &Tensor, cu_seqlens: &Tensor, num_heads: i64, longest: i64, probability: f64) -> Result<Tensor> {
+pub fn attention(qkv: &Tensor, bounds: Bounds<'_>, num_heads: i64, probability: f64) -> Result<Tensor> {
+    let (mut out, none) = (std::ptr::null_mut(), std::ptr::null());
+    let Bounds { cu_seqlens, longest } = bounds;
+    let bounds = cu_seqlens.as_ptr();
+    call!(cloze_attention(none, qkv.as_ptr(), none, bounds, num_heads, longest, longest, probability, &mut out))?;
+    Ok(take_tensor(out))
+}
+
+/// As [`attention`], but only `queries` `[R, H]`, those of some tokens of each sequence, attend to its `keys_values` `[T, 2 H]`. Gives
+/// `[R, H]`.
+///
+/// # Errors
+/// When shapes, kinds or devices do not go together, or memory runs out.
+pub fn attention_of_some(
+    queries: (&Tensor, Bounds<'_>),
+    keys_values: (&Tensor, Bounds<'_>),
+    num_heads: i64,
+    probability: f64,
+) -> Result<Tensor> {
     let mut out = std::ptr::null_mut();
-    call!(cloze_attention(qkv.as_ptr(), cu_seqlens.as_ptr(), num_heads, longest, probability, &mut out))?;
+    let ((queries, some), (keys_values, all)) = (queries, keys_values);
+    call!(cloze_attention(
+        queries.as_ptr(),
+        keys_values.as_ptr(),
+        some.cu_seqlens.as_ptr(),
+        all.cu_seqlens.as_ptr(),
+        num_heads,
+        some.longest,
+        all.longest,
+        probability,
+        &mut out
+    ))?;
     Ok(take_tensor(out))
 }
 

@@ -75,6 +75,10 @@ fn cu_seqlens() -> Tensor {
     Tensor::from_slice(&bounds)
 }
 
+fn bounds(cu_seqlens: &Tensor, longest: i64) -> Bounds<'_> {
+    Bounds { cu_seqlens, longest }
+}
+
 /// Torch's attention, a sequence at a time; `mask` `[N, T, longest]` multiplies the softmax.
 fn plain_attention(qkv: &Tensor, num_heads: i64, mask: Option<&Tensor>) -> Tensor {
     let mut start = 0;
@@ -102,8 +106,42 @@ fn attention_over_packed_sequences_of_mixed_lengths_is_torch_s_over_each() {
         let num_tokens = LENS.iter().sum::<i64>();
         for (num_heads, width) in [(2, 64), (3, 20)] {
             let qkv = leaf(&[num_tokens, 3 * num_heads * width], 1.5);
-            let attend = || attention(&qkv, &cu_seqlens(), num_heads, 300, 0.0).unwrap();
+            let attend = || attention(&qkv, bounds(&cu_seqlens(), 300), num_heads, 0.0).unwrap();
             assert_alike(&[&qkv], attend, || plain_attention(&qkv, num_heads, None));
+        }
+    });
+}
+
+#[test]
+fn attention_of_some_tokens_is_that_of_all_at_their_rows() {
+    with_generator(|| {
+        let num_tokens = LENS.iter().sum::<i64>();
+        // Of each sequence the first token and every seventh.
+        let ends: Vec<i64> = Vec::<i32>::try_from(cu_seqlens()).unwrap().into_iter().map(i64::from).collect();
+        let of_sequence = |b: usize| (ends[b]..ends[b + 1]).step_by(7);
+        let rows: Vec<i64> = (0..LENS.len()).flat_map(of_sequence).collect();
+        let mut some = vec![0i32];
+        some.extend((0..LENS.len()).map(|b| (0..=b).map(|b| of_sequence(b).count() as i32).sum::<i32>()));
+        let (rows, some, all) = (Tensor::from_slice(&rows), Tensor::from_slice(&some), cu_seqlens());
+        for (num_heads, width) in [(2, 64), (3, 20)] {
+            let hidden = num_heads * width;
+            let qkv = leaf(&[num_tokens, 3 * hidden], 1.5);
+            let attend = |kind: Kind| {
+                let queries = qkv.narrow(1, 0, hidden).index_select(0, &rows).to_kind(kind);
+                let keys_values = qkv.narrow(1, hidden, 2 * hidden).to_kind(kind);
+                let (of_some, of_all) = (bounds(&some, 43), bounds(&all, 300));
+                attention_of_some((&queries, of_some), (&keys_values, of_all), num_heads, 0.0).unwrap()
+            };
+            let expected = || plain_attention(&qkv, num_heads, None).index_select(0, &rows);
+            assert_alike(&[&qkv], || attend(Kind::Float), expected);
+            assert!(error(&attend(Kind::BFloat16), &expected()) < 2e-2);
+        }
+        let qkv = Tensor::randn([num_tokens, 3 * 32], FLOAT);
+        let (queries, keys) = (qkv.narrow(1, 0, 32).index_select(0, &rows), qkv.narrow(1, 32, 64));
+        for (wrong, longest) in [(vec![0, 1, 44, 47, 48, 67, 74], 42), (vec![0, 74], 74)] {
+            let wrong = Tensor::from_slice(&wrong);
+            let queries = (&queries, bounds(&wrong, longest));
+            assert!(attention_of_some(queries, (&keys, bounds(&all, 300)), 2, 0.0).is_err());
         }
     });
 }
@@ -115,11 +153,11 @@ fn attention_drops_alike_in_backward_and_another_tenth_at_each_call() {
         let len = 64;
         let (q, k) = (Tensor::randn([len, len], FLOAT), Tensor::randn([len, len], FLOAT));
         let one_hot = Tensor::cat(&[&q, &k, &Tensor::eye(len, FLOAT)], 1);
-        let bounds = Tensor::from_slice(&[0, len as i32]);
+        let ends = Tensor::from_slice(&[0, len as i32]);
         let state = rng_state(Device::Cpu).unwrap();
-        let dropped = attention(&one_hot, &bounds, 1, len, 0.1).unwrap();
-        let again = attention(&one_hot, &bounds, 1, len, 0.1).unwrap();
-        let softmax = attention(&one_hot, &bounds, 1, len, 0.0).unwrap();
+        let dropped = attention(&one_hot, bounds(&ends, len), 1, 0.1).unwrap();
+        let again = attention(&one_hot, bounds(&ends, len), 1, 0.1).unwrap();
+        let softmax = attention(&one_hot, bounds(&ends, len), 1, 0.0).unwrap();
         let mask = &dropped / &softmax;
         let share = mask.eq(0.0).sum(Kind::Int64).int64_value(&[]) as f64 / (len * len) as f64;
         assert!((share - 0.1).abs() < 4.0 * (0.09f64 / (len * len) as f64).sqrt(), "{share}");
@@ -128,7 +166,7 @@ fn attention_drops_alike_in_backward_and_another_tenth_at_each_call() {
         let qkv = leaf(&[len, 3 * len], 1.0);
         let attend = || {
             set_rng_state(Device::Cpu, &state).unwrap();
-            attention(&qkv, &bounds, 1, len, 0.1).unwrap()
+            attention(&qkv, bounds(&ends, len), 1, 0.1).unwrap()
         };
         let expected = || {
             let part = |index| qkv.narrow(1, index * len, len);
@@ -143,13 +181,13 @@ fn attention_drops_alike_in_backward_and_another_tenth_at_each_call() {
 fn attention_in_other_kinds_is_torch_s_and_wrong_bounds_are_refused() {
     with_generator(|| {
         let qkv = Tensor::randn([LENS.iter().sum::<i64>(), 3 * 32], FLOAT);
-        let half = attention(&qkv.to_kind(Kind::BFloat16), &cu_seqlens(), 2, 300, 0.0).unwrap();
+        let half = attention(&qkv.to_kind(Kind::BFloat16), bounds(&cu_seqlens(), 300), 2, 0.0).unwrap();
         assert_eq!(half.kind(), Kind::BFloat16);
         assert!(error(&half, &plain_attention(&qkv, 2, None)) < 2e-2);
         for wrong in [vec![0, 495], vec![0, 10, 5, 496], vec![0, 0, 496], vec![1, 496], vec![0]] {
-            assert!(attention(&qkv, &Tensor::from_slice(&wrong), 2, 496, 0.0).is_err(), "{wrong:?}");
+            assert!(attention(&qkv, bounds(&Tensor::from_slice(&wrong), 496), 2, 0.0).is_err(), "{wrong:?}");
         }
-        assert!(attention(&qkv, &cu_seqlens(), 2, 299, 0.0).is_err());
+        assert!(attention(&qkv, bounds(&cu_seqlens(), 299), 2, 0.0).is_err());
     });
 }
 
@@ -260,7 +298,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
             set_rng_state(Device::Cpu, &state).unwrap();
             // A kernel of BLAS may depend on the number of threads; these inputs are exact whatever it does.
             let qkv = x.round().linear(&weight.round(), Some(&bias.round()));
-            let attended = attention(&qkv, &cu_seqlens(), 4, 300, 0.1).unwrap();
+            let attended = attention(&qkv, bounds(&cu_seqlens(), 300), 4, 0.1).unwrap();
             let (dense, norm) = (Affine { weight: &dense, bias: &norm }, Affine { weight: &norm, bias: &norm });
             let out = linear_add_norm(&attended.round(), dense, &x, norm, 1e-5, 0.1).unwrap();
             (attended, out)
