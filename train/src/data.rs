@@ -10,7 +10,12 @@ use cloze_formats::vocabulary::Vocabulary;
 
 use crate::checkpoint::{DataIdentity, State, short};
 use crate::error::{Error, Result};
-use crate::trainer::Batch;
+
+/// What a batch of any task has.
+pub trait Batch {
+    /// The packed sequences.
+    fn sequences(&self) -> &Sequences;
+}
 
 impl Batch for PretrainBatch {
     fn sequences(&self) -> &Sequences {

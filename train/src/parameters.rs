@@ -116,9 +116,10 @@ impl ParametersBuilder {
         let index = index_by_name(&entries)?;
         let flat = self.initial_values(&leaf_offsets, offset, seed)?.f_to_device(device)?;
         let gradient = flat.f_zeros_like()?;
-        let leaves = self.leaves(&leaf_offsets, &flat, &gradient)?;
-        let leaf_len = |declaration: &Declaration| declaration.leaf_shape().iter().product::<i64>();
-        let leaf_ranges = leaf_offsets.iter().zip(&self.declarations).map(|(&at, d)| at..at + leaf_len(d)).collect();
+        let shapes: Vec<Vec<i64>> = self.declarations.iter().map(Declaration::leaf_shape).collect();
+        let len = |shape: &Vec<i64>| shape.iter().product::<i64>();
+        let leaf_ranges: Vec<_> = leaf_offsets.iter().zip(&shapes).map(|(&at, shape)| at..at + len(shape)).collect();
+        let leaves = leaves(&leaf_ranges, &shapes, &flat, &gradient)?;
         Ok(Parameters { flat, gradient, gradient_scale: 1.0, decayed_len, entries, index, leaves, leaf_ranges })
     }
 
@@ -135,19 +136,17 @@ impl ParametersBuilder {
         }
         Ok(flat)
     }
+}
 
-    fn leaves(&self, leaf_offsets: &[i64], flat: &Tensor, gradient: &Tensor) -> Result<Vec<Tensor>> {
-        let mut leaves = Vec::with_capacity(self.declarations.len());
-        for (declaration, &offset) in self.declarations.iter().zip(leaf_offsets) {
-            let shape = declaration.leaf_shape();
-            let num_elements = shape.iter().product();
-            let slice = |of: &Tensor| of.f_narrow(0, offset, num_elements)?.f_view(&shape[..]);
-            let leaf = slice(flat)?.f_set_requires_grad(true)?;
-            set_grad(&leaf, &slice(gradient)?)?;
-            leaves.push(leaf);
-        }
-        Ok(leaves)
-    }
+/// Slices of `flat` as autograd leaves, their gradients slices of `gradient`.
+fn leaves(ranges: &[Range<i64>], shapes: &[Vec<i64>], flat: &Tensor, gradient: &Tensor) -> Result<Vec<Tensor>> {
+    let leaf = |(range, shape): (&Range<i64>, &Vec<i64>)| {
+        let slice = |of: &Tensor| of.f_narrow(0, range.start, range.end - range.start)?.f_view(&shape[..]);
+        let leaf = slice(flat)?.f_set_requires_grad(true)?;
+        set_grad(&leaf, &slice(gradient)?)?;
+        Ok(leaf)
+    };
+    ranges.iter().zip(shapes).map(leaf).collect()
 }
 
 /// A leaf's own seed (torch's generator takes 32 bits), so that the encoder starts the same under any head.
@@ -180,6 +179,16 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// The same parameters in memory under leaves of their own; the gradient is this one's if it is to be shared, or another, 0.
+    pub fn replica(&self, shares_gradient: bool) -> Result<Self> {
+        let flat = self.flat.shallow_clone();
+        let gradient = if shares_gradient { self.gradient.shallow_clone() } else { self.gradient.f_zeros_like()? };
+        let shapes: Vec<Vec<i64>> = self.leaves.iter().map(Tensor::size).collect();
+        let leaves = leaves(&self.leaf_ranges, &shapes, &flat, &gradient)?;
+        let (entries, index, leaf_ranges) = (self.entries.clone(), self.index.clone(), self.leaf_ranges.clone());
+        Ok(Self { flat, gradient, entries, index, leaves, leaf_ranges, ..*self })
+    }
+
     /// Every parameter, `[N]` f32, alignment gaps (always 0) included.
     pub fn flat(&self) -> &Tensor {
         &self.flat

@@ -238,6 +238,7 @@ fn stream_config(recipe: &PretrainRecipe, shuffle: bool, global_batch_size: u64,
         shuffle,
         rank: world.rank,
         world_size: world.world_size,
+        num_workers: if shuffle { setup::num_workers(&recipe.run, world) } else { 1 },
     }
 }
 

@@ -10,9 +10,10 @@ use crate::data;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::interop::huggingface::{self, Missing};
-use crate::model::Bert;
 use crate::model::config::BertConfig;
+use crate::model::{Bert, Workers};
 use crate::optim::Optimizer;
+use crate::precision::Precision;
 use crate::progress::say;
 use crate::recipe::{Recipe, RunSection, check_resume, settings};
 use crate::run::RunDir;
@@ -155,6 +156,12 @@ pub fn start_torch(run: &mut RunSection, world: &World) -> Result<Device> {
     let threads = *run.threads.get_or_insert_with(cores);
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
     Ok(device)
+}
+
+/// How many micro-batches this process computes side by side: on the CPU in fp32, and where processes do not do that already.
+pub fn num_workers(run: &RunSection, world: &World) -> u32 {
+    let alone = run.device == "cpu" && run.precision == Precision::Fp32 && world.is_alone();
+    run.threads.filter(|_| alone).map_or(1, Workers::number)
 }
 
 /// Where the weights of a new run come from.

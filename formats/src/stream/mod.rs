@@ -45,11 +45,21 @@ pub struct StreamConfig {
     pub rank: u32,
     /// Number of processes that share each global batch.
     pub world_size: u32,
+    /// Micro-batches that a process computes at a time: its share is cut into as many equal parts before it is cut by tokens.
+    pub num_workers: u32,
 }
 
 impl Default for StreamConfig {
     fn default() -> Self {
-        Self { global_batch_size: 32, micro_batch_tokens: 4096, seed: 0, shuffle: true, rank: 0, world_size: 1 }
+        Self {
+            global_batch_size: 32,
+            micro_batch_tokens: 4096,
+            seed: 0,
+            shuffle: true,
+            rank: 0,
+            world_size: 1,
+            num_workers: 1,
+        }
     }
 }
 
@@ -74,7 +84,7 @@ pub trait Gather: Send + Sync + 'static {
 /// The instances of one optimizer step that fall to this rank.
 #[derive(Clone, Debug)]
 pub struct GlobalBatch<B> {
-    /// This rank's micro-batches, longest sequences first.
+    /// This rank's micro-batches, longest sequences first within each worker's part.
     pub micro_batches: Vec<B>,
     /// Instances over all ranks.
     pub num_instances: u64,
@@ -97,9 +107,10 @@ impl<G: Gather> Stream<G> {
     /// A stream over `gather`'s dataset.
     ///
     /// # Panics
-    /// The global batch size or the world size is 0, or the rank is not below the world size.
+    /// The global batch size, the world size or the number of workers is 0, or the rank is not below the world size.
     pub fn new(gather: G, config: StreamConfig) -> Self {
-        assert!(config.global_batch_size > 0 && config.rank < config.world_size, "sizes are validated by the caller");
+        let is_valid = config.global_batch_size > 0 && config.num_workers > 0 && config.rank < config.world_size;
+        assert!(is_valid, "sizes are validated by the caller");
         Self { gather, config }
     }
 
@@ -136,9 +147,9 @@ impl<G: Gather> Stream<G> {
             num_masked += self.gather.num_masked(row, epoch, length)?;
             lengths.push(length);
         }
-        let mine = plan::deal_to_rank(&lengths, self.config.rank, self.config.world_size);
+        let mine = plan::deal(&lengths, self.config.rank, self.config.world_size);
         let my_lengths: Vec<usize> = mine.iter().map(|&i| lengths[i]).collect();
-        let micro_batches = plan::micro_batches(&my_lengths, self.config.micro_batch_tokens)
+        let micro_batches = plan::micro_batches(&my_lengths, self.config.micro_batch_tokens, self.config.num_workers)
             .into_iter()
             .map(|members| self.gather.gather(&members.into_iter().map(|i| rows[mine[i]]).collect::<Vec<_>>()))
             .collect::<Result<_>>()?;

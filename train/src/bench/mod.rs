@@ -137,20 +137,22 @@ fn micro_batch(config: &BertConfig, lens: &[i64], longest: i64, masked: i64) -> 
     Ok(batch)
 }
 
-/// A step's worth of made-up micro-batches of `lens`.
+/// A step's worth of made-up sequences: `accumulation` times those of `lens`, in a micro-batch for each worker.
 pub(crate) fn global_batch(
     config: &BertConfig,
     lens: &[i64],
     masked: i64,
-    accumulation: usize,
+    [accumulation, num_workers]: [usize; 2],
 ) -> Result<GlobalBatch<PretrainBatch>> {
     let longest = lens.iter().copied().max().unwrap_or(1);
     if longest > config.max_position_embeddings {
         let limit = config.max_position_embeddings;
         return Err(Error::Invalid(format!("sequences: expected at most {limit} tokens, found {longest}")));
     }
-    let micro_batches =
-        (0..accumulation).map(|_| micro_batch(config, lens, longest, masked)).collect::<Result<Vec<_>>>()?;
+    let of_worker = |worker: usize| lens.iter().copied().skip(worker).step_by(num_workers).collect::<Vec<_>>();
+    let parts: Vec<Vec<i64>> = (0..num_workers).map(of_worker).filter(|lens| !lens.is_empty()).collect();
+    let all = (0..accumulation).flat_map(|_| &parts);
+    let micro_batches = all.map(|lens| micro_batch(config, lens, longest, masked)).collect::<Result<Vec<_>>>()?;
     let sum = |of: fn(&PretrainBatch) -> usize| micro_batches.iter().map(of).sum::<usize>() as u64;
     Ok(GlobalBatch {
         num_instances: sum(|batch| batch.sequences.num_sequences()),
@@ -221,12 +223,12 @@ mod tests {
     #[test]
     fn a_made_up_batch_is_whole() {
         let config = Preset::Mini.config();
-        let batch = global_batch(&config, &[128, 64, 3], 20, 2).unwrap();
+        let batch = global_batch(&config, &[128, 64, 3], 20, [2, 1]).unwrap();
         assert_eq!((batch.num_instances, batch.num_tokens), (6, 2 * 195));
         assert_eq!(batch.num_masked, 2 * (20 + 10 + 1));
         let positions = &batch.micro_batches[0].masked_lm_positions;
         assert!(positions.is_sorted_by(|a, b| a < b) && positions[30] == 192);
-        assert!(global_batch(&config, &[513], 20, 1).is_err());
+        assert!(global_batch(&config, &[513], 20, [1, 1]).is_err());
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! Whole steps and steps cut into parts take turns with matrix products as large as the machine likes them, which are the limit
 //! that the step is held against; so another program's load hits all alike. Medians are reported.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Instant;
 
 use cloze_formats::dataset::Dataset;
@@ -28,7 +30,7 @@ use crate::plan::{self, Load, training_flops};
 use crate::precision::Precision;
 use crate::progress::thousands;
 use crate::recipe::RunSection;
-use crate::setup::start_torch;
+use crate::setup::{num_workers, start_torch};
 use crate::step::{Part, pretrain_step, pretrain_step_watched};
 use crate::summary::Summary;
 use crate::world::{DataParallel, Group, Patience, World};
@@ -54,7 +56,7 @@ pub struct BenchTrainOptions {
     pub warmup_steps: usize,
     /// `auto`, `cpu`, `cuda` or `cuda:N`.
     pub device: String,
-    /// Threads of libtorch on the CPU; all cores by default.
+    /// Threads on the CPU; all cores by default.
     pub threads: Option<u32>,
     /// How it is computed; gradients are not scaled.
     pub precision: Precision,
@@ -76,11 +78,12 @@ pub fn run(options: &BenchTrainOptions) -> Result<Summary> {
     };
     let device = start_torch(&mut settings, &world)?;
     let threads = tch::get_num_threads();
-    tch::manual_seed(settings.seed as i64);
     let mut config = options.model.config();
-    let (mut source, loader) = source(options, &mut config, &world)?;
+    let num_workers = num_workers(&settings, &world);
+    let (mut source, loader) = source(options, &mut config, &world, num_workers)?;
     let mut bert = Bert::new(config, Head::PreTraining, device, settings.seed)?;
     bert.set_precision(settings.precision);
+    bert.set_workers(num_workers)?;
     let optimizer = Lamb::new(bert.parameters(), OptimizerConfig::new(OptimizerKind::Lamb))?;
     let parallel = DataParallel::new(Rc::clone(&group), bert.parameters())?;
     let mut bench = Bench { bert, parallel, optimizer, device, work: Work::default(), times: Times::default() };
@@ -141,12 +144,13 @@ fn source(
     options: &BenchTrainOptions,
     config: &mut BertConfig,
     world: &World,
+    num_workers: u32,
 ) -> Result<(Source, Option<LoaderSpeed>)> {
     let Some(dir) = &options.data else {
         let lens = options.lengths.draw(options.batch)?;
         let longest = lens.iter().copied().max().unwrap_or(0);
         let masked = options.masked.unwrap_or(if longest <= 128 { 20 } else { 80 });
-        let mut batch = global_batch(config, &lens, masked, options.accumulation)?;
+        let mut batch = global_batch(config, &lens, masked, [options.accumulation, num_workers as usize])?;
         // Every process has as much.
         for of_all in [&mut batch.num_instances, &mut batch.num_masked, &mut batch.num_tokens] {
             *of_all *= u64::from(world.world_size);
@@ -156,19 +160,25 @@ fn source(
     let dataset = data::open(dir, Kind::Pretrain)?;
     config.vocab_size = BertConfig::padded_vocab_size(dataset.manifest().vocabulary.num_tokens);
     data::check_length(&dataset, config.max_position_embeddings)?;
-    let stream = Arc::new(stream(options, &dataset, world)?);
+    let stream = Arc::new(stream(options, &dataset, world, num_workers)?);
     let speed = LoaderSpeed::measure(&stream)?;
     Ok((Source::Dataset(stream.load(Cursor::default())), Some(speed)))
 }
 
-fn stream(options: &BenchTrainOptions, dataset: &Arc<Dataset>, world: &World) -> Result<Stream<PretrainGather>> {
+fn stream(
+    options: &BenchTrainOptions,
+    dataset: &Arc<Dataset>,
+    world: &World,
+    num_workers: u32,
+) -> Result<Stream<PretrainGather>> {
     let masking = match dataset.manifest().columns.has_static_masks() {
         true => Masking::Static,
         false => Masking::Dynamic(MaskingConfig::default()),
     };
     let gather = PretrainGather::new(Arc::clone(dataset), masking, 0)?;
     let World { rank, world_size, .. } = *world;
-    let config = StreamConfig { global_batch_size: options.batch, rank, world_size, ..StreamConfig::default() };
+    let config =
+        StreamConfig { global_batch_size: options.batch, rank, world_size, num_workers, ..StreamConfig::default() };
     Ok(Stream::new(gather, config))
 }
 
@@ -252,11 +262,42 @@ struct Times {
     data: Vec<f64>,
     forward: Vec<f64>,
     backward: Vec<f64>,
-    /// Waiting for the gradient of all processes, after backward.
+    /// Adding up the gradients of workers, or waiting for that of all processes, after backward.
     all_reduce: Vec<f64>,
     optimizer: Vec<f64>,
     /// Floating-point operations per second of matrix products, over all processes.
     limit: Vec<f64>,
+}
+
+/// Seconds of the parts of a step.
+struct StopWatch {
+    started: Instant,
+    /// When each thread's last part ended.
+    last: HashMap<ThreadId, Instant>,
+    /// Over all threads, by [`Part`].
+    seconds: [f64; 3],
+}
+
+impl StopWatch {
+    fn start() -> Self {
+        Self { started: Instant::now(), last: HashMap::new(), seconds: [0.0; 3] }
+    }
+
+    fn ended(&mut self, part: Part) {
+        let now = Instant::now();
+        let before = match part {
+            Part::AllReduce => self.last.values().max().copied(),
+            Part::Forward | Part::Backward => self.last.insert(thread::current().id(), now),
+        };
+        self.seconds[part as usize] += (now - before.unwrap_or(self.started)).as_secs_f64();
+    }
+
+    /// Means over threads.
+    fn parts(&self) -> [f64; 3] {
+        let [forward, backward, all_reduce] = self.seconds;
+        let num_threads = self.last.len().max(1) as f64;
+        [forward / num_threads, backward / num_threads, all_reduce]
+    }
 }
 
 struct Bench {
@@ -292,17 +333,13 @@ impl Bench {
     fn step_by_parts(&mut self, source: &mut Source) -> Result<()> {
         let batch = source.next()?;
         let device = self.device;
-        let (mut forward, mut backward, mut all_reduce, mut last) = (0.0, 0.0, 0.0, Instant::now());
-        pretrain_step_watched(&mut self.bert, &batch, &self.parallel, &mut |part| {
+        let watch = Mutex::new(StopWatch::start());
+        pretrain_step_watched(&mut self.bert, &batch, &self.parallel, &|part| {
             synchronize(device);
-            let now = Instant::now();
-            *match part {
-                Part::Forward => &mut forward,
-                Part::Backward => &mut backward,
-                Part::AllReduce => &mut all_reduce,
-            } += (now - last).as_secs_f64();
-            last = now;
+            watch.lock().unwrap_or_else(PoisonError::into_inner).ended(part);
         })?;
+        let watch = watch.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let [forward, backward, all_reduce] = watch.parts();
         let started = Instant::now();
         self.optimizer.step(self.bert.parameters_mut(), LEARNING_RATE)?;
         synchronize(device);

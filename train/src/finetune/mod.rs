@@ -263,6 +263,7 @@ fn stream_config(recipe: &FinetuneRecipe, world: &World) -> StreamConfig {
         seed: recipe.run.seed,
         rank: world.rank,
         world_size: world.world_size,
+        num_workers: setup::num_workers(&recipe.run, world),
         ..StreamConfig::default()
     }
 }

@@ -5,14 +5,14 @@
 use cloze_torch_ext::fused::{embedding_sum, is_fusable};
 use tch::Tensor;
 
-use super::Packed;
 use super::config::BertConfig;
 use super::layers::{Declare, LayerNorm, Pass};
+use super::packed::Packed;
 use crate::error::Result;
 use crate::parameters::LeafId;
 
 /// The sum of three tables, LayerNorm, dropout.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Embeddings {
     word: LeafId,
     position: LeafId,

@@ -11,7 +11,7 @@ use super::packed::{Packed, Read};
 use crate::error::Result;
 
 /// All layers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Encoder {
     layers: Vec<Layer>,
 }
@@ -35,7 +35,7 @@ impl Encoder {
 }
 
 /// Self-attention and a feed-forward block, each followed by dropout, the residual and LayerNorm.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Layer {
     attention: Attention,
     attention_norm: LayerNorm,
@@ -82,7 +82,7 @@ impl Layer {
 }
 
 /// Multi-head self-attention; query, key and value come from one matrix product.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Attention {
     query_key_value: Linear,
     /// Applied by the layer, together with what follows.

@@ -27,7 +27,7 @@ pub enum Head {
 }
 
 /// The parameters of a [`Head`], the pooler included where the head has one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum HeadLayers {
     PreTraining { pooler: Linear, masked_lm: MaskedLm, next_sentence: Linear },
     SequenceClassification { pooler: Linear, classifier: Linear, dropout: f64 },
@@ -55,7 +55,7 @@ impl HeadLayers {
 }
 
 /// The masked-LM head: dense, activation, LayerNorm, then the word table as decoder with a bias of its own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct MaskedLm {
     transform: Linear,
     activation: Activation,

@@ -13,6 +13,7 @@ mod encoder;
 mod heads;
 mod layers;
 mod packed;
+mod workers;
 
 use cloze_formats::stream::Sequences;
 use tch::{Device, Kind, Tensor};
@@ -28,6 +29,7 @@ use layers::{Declare, Pass};
 use packed::{Packed, Read};
 
 pub use heads::Head;
+pub use workers::Workers;
 
 /// A BERT with one head.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub struct Bert {
     encoder: Encoder,
     head_layers: HeadLayers,
     precision: Precision,
+    dropout_seed: u64,
+    workers: Option<Workers>,
 }
 
 /// The two heads of pre-training at once.
@@ -72,7 +76,30 @@ impl Bert {
         let encoder = Encoder::declare(&mut declare, &config);
         let head_layers = HeadLayers::declare(&mut declare, &config, head, embeddings.word());
         let parameters = builder.build(device, seed)?;
-        Ok(Self { config, head, parameters, embeddings, encoder, head_layers, precision: Precision::Fp32 })
+        Ok(Self {
+            config,
+            head,
+            parameters,
+            embeddings,
+            encoder,
+            head_layers,
+            precision: Precision::Fp32,
+            dropout_seed: 0,
+            workers: None,
+        })
+    }
+
+    /// The same model, with the same parameters in memory, and a gradient of its own unless it is to `share` this one's.
+    fn replica(&self, share: bool) -> Result<Self> {
+        Ok(Self {
+            config: self.config.clone(),
+            parameters: self.parameters.replica(share)?,
+            embeddings: self.embeddings.clone(),
+            encoder: self.encoder.clone(),
+            head_layers: self.head_layers.clone(),
+            workers: None,
+            ..*self
+        })
     }
 
     /// Its configuration.
@@ -103,6 +130,33 @@ impl Bert {
     /// How its matrix products are computed.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// The seed of dropout in the steps from here on.
+    pub fn set_dropout_seed(&mut self, seed: u64) {
+        self.dropout_seed = seed;
+    }
+
+    /// The seed of dropout in this step.
+    pub fn dropout_seed(&self) -> u64 {
+        self.dropout_seed
+    }
+
+    /// Has steps compute `count` micro-batches at a time from here on, in threads that share torch's; on the CPU in fp32 alone.
+    ///
+    /// # Errors
+    /// Memory or threads run out, or the model computes elsewhere.
+    pub fn set_workers(&mut self, count: u32) -> Result<()> {
+        if count > 1 && (self.device() != Device::Cpu || self.precision != Precision::Fp32) {
+            return Err(Error::Invalid("micro-batches are computed side by side on the CPU in fp32 alone".to_owned()));
+        }
+        self.workers = (count > 1).then(|| Workers::new(self, count)).transpose()?;
+        Ok(())
+    }
+
+    /// Who computes micro-batches side by side, if that is not one after the other.
+    pub fn workers(&self) -> Option<&Workers> {
+        self.workers.as_ref()
     }
 
     /// What forward passes compute in from here on, fp32 at first. Parameters and gradients stay fp32.
@@ -181,12 +235,14 @@ impl Bert {
             return Err(self.wrong_head("question answering"));
         };
         let _autocast = self.precision.autocast(self.device())?;
+        self.check_sequences(sequences)?;
         let (pass, hidden_TH) = self.encode(sequences, None, train)?;
         outputs.forward(pass, &hidden_TH)
     }
 
     /// Last hidden states `[R, H]` of the first token of each sequence and of the `masked` ones, and where each of them is.
     fn encode_read(&self, sequences: &Sequences, masked: &[i64], train: bool) -> Result<(Pass<'_>, Read, Tensor)> {
+        self.check_sequences(sequences)?;
         let read = Read::new(sequences, masked, self.device())?;
         let (pass, hidden_RH) = self.encode(sequences, Some(&read), train)?;
         Ok((pass, read, hidden_RH))
@@ -194,7 +250,6 @@ impl Bert {
 
     /// Last hidden states, `[R, H]` of the tokens that are read, or `[T, H]` of all.
     fn encode(&self, sequences: &Sequences, read: Option<&Read>, train: bool) -> Result<(Pass<'_>, Tensor)> {
-        self.check_sequences(sequences)?;
         let packed = Packed::new(sequences, self.device())?;
         let pass = Pass { parameters: &self.parameters, train };
         let embedded_TH = self.embeddings.forward(pass, &packed)?;

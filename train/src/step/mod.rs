@@ -8,11 +8,15 @@
 
 mod sums;
 
+use cloze_formats::rng::{KeyedRng, Purpose};
 use cloze_formats::stream::{GlobalBatch, GlueBatch, Labels, PretrainBatch, Sequences, SquadBatch};
-use tch::{Kind, Tensor};
+use cloze_torch_ext::fused;
+use tch::{Device, Kind, Tensor};
 
+use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::model::{self, Bert, cross_entropy_sum};
+use crate::precision::Precision;
 use crate::world::DataParallel;
 
 pub use sums::{ClassificationSums, PretrainSums, QuestionAnsweringSums};
@@ -24,9 +28,12 @@ pub enum Part {
     Forward,
     /// The backward pass of a micro-batch.
     Backward,
-    /// Waiting, after the last backward pass, for the gradient of all processes.
+    /// Adding up the gradients of workers, or waiting for that of all processes, after the last backward pass.
     AllReduce,
 }
+
+/// Called at the end of each part; workers call it side by side, each for its own parts.
+pub type Watch<'a> = &'a (dyn Fn(Part) + Sync);
 
 /// Leaves the gradient of the global batch, of which this process has `batch`, in the model's gradient buffer, whatever was in it;
 /// returns the sums over all processes.
@@ -38,7 +45,7 @@ pub fn pretrain_step(
     batch: &GlobalBatch<PretrainBatch>,
     parallel: &DataParallel,
 ) -> Result<PretrainSums> {
-    pretrain_step_watched(model, batch, parallel, &mut |_| ())
+    pretrain_step_watched(model, batch, parallel, &|_| ())
 }
 
 /// The same, calling `ended` at the end of each part. On a GPU that is when its work is queued, not when it is done.
@@ -49,7 +56,7 @@ pub fn pretrain_step_watched(
     model: &mut Bert,
     batch: &GlobalBatch<PretrainBatch>,
     parallel: &DataParallel,
-    ended: &mut dyn FnMut(Part),
+    ended: Watch<'_>,
 ) -> Result<PretrainSums> {
     let losses = |model: &Bert, micro_batch: &PretrainBatch| {
         let parts = pretrain_losses(model, micro_batch, true)?;
@@ -63,33 +70,61 @@ pub fn pretrain_step_watched(
 
 /// Leaves the gradient of the sum of the micro-batches' losses, over all processes, in the model's gradient buffer, whatever was
 /// in it. `losses` gives the loss of a micro-batch, its share of the global batch's, and `num_sums` scalars to add up.
-fn accumulate<B>(
+fn accumulate<B: Batch + Sync>(
     model: &mut Bert,
     micro_batches: &[B],
     parallel: &DataParallel,
-    losses: impl Fn(&Bert, &B) -> Result<(Tensor, Vec<Tensor>)>,
+    losses: impl Fn(&Bert, &B) -> Result<(Tensor, Vec<Tensor>)> + Sync,
     num_sums: usize,
-    ended: &mut dyn FnMut(Part),
+    ended: Watch<'_>,
 ) -> Result<Vec<f64>> {
-    model.parameters_mut().zero_gradient()?;
-    let mut sums = Sums::new();
-    for (index, micro_batch) in micro_batches.iter().enumerate() {
-        let (loss, scalars) = losses(model, micro_batch)?;
-        ended(Part::Forward);
-        if index + 1 == micro_batches.len() {
+    let seed = model.dropout_seed();
+    let compute =
+        |model: &Bert, index: usize, sums: &mut Sums, before_backward: &dyn Fn() -> Result<()>| -> Result<()> {
+            seed_dropout(model, seed, index);
+            let (loss, scalars) = losses(model, &micro_batches[index])?;
+            sums.add(&scalars)?;
+            ended(Part::Forward);
+            before_backward()?;
+            loss.f_backward()?;
+            ended(Part::Backward);
+            Ok(())
+        };
+    let sums = if let Some(workers) = model.workers().filter(|_| parallel.group().world().is_alone()) {
+        let sizes: Vec<usize> = micro_batches.iter().map(|batch| batch.sequences().num_tokens()).collect();
+        let shares = workers.shares(&sizes);
+        let of_workers = workers.run(|replica, worker| {
+            let mut sums = Sums::new();
+            shares[worker].iter().try_for_each(|&index| compute(replica, index, &mut sums, &|| Ok(())))?;
+            sums.read(num_sums)
+        })?;
+        (0..num_sums).map(|index| of_workers.iter().map(|sums| sums[index]).sum()).collect()
+    } else {
+        model.parameters_mut().zero_gradient()?;
+        let mut sums = Sums::new();
+        for index in 0..micro_batches.len() {
+            let is_last = index + 1 == micro_batches.len();
+            compute(model, index, &mut sums, &|| if is_last { parallel.before_last_backward() } else { Ok(()) })?;
+        }
+        // A small global batch may leave a process without any; its gradient is 0.
+        if micro_batches.is_empty() {
             parallel.before_last_backward()?;
         }
-        loss.f_backward()?;
-        ended(Part::Backward);
-        sums.add(&scalars)?;
-    }
-    // A small global batch may leave a process without any; its gradient is 0.
-    if micro_batches.is_empty() {
-        parallel.before_last_backward()?;
-    }
-    parallel.after_last_backward()?;
+        parallel.after_last_backward()?;
+        sums.read(num_sums)?
+    };
     ended(Part::AllReduce);
-    parallel.group().sum(&sums.read(num_sums)?)
+    parallel.group().sum(&sums)
+}
+
+/// Makes the dropout of a micro-batch its own, whichever thread computes it and whatever it computed before.
+fn seed_dropout(model: &Bert, seed: u64, micro_batch: usize) {
+    let seed = KeyedRng::new(seed, Purpose::Dropout, micro_batch as u64, 0).next_u64();
+    fused::seed_dropout(seed);
+    // What has no layers of ours draws from torch's generator, of which there is one; so it has no workers either.
+    if model.device() != Device::Cpu || model.precision() != Precision::Fp32 {
+        tch::manual_seed(seed.cast_signed());
+    }
 }
 
 /// The sums of one micro-batch without dropout and without a gradient.
@@ -124,7 +159,7 @@ pub fn classification_step(
         let (loss, correct) = label_loss(&logits, labels)?;
         Ok((scaled(model, &loss, batch.num_instances)?, vec![loss, correct]))
     };
-    let read = accumulate(model, &batch.micro_batches, parallel, losses, 2, &mut |_| ())?;
+    let read = accumulate(model, &batch.micro_batches, parallel, losses, 2, &|_| ())?;
     Ok(classification_sums(&read, batch.num_instances))
 }
 
@@ -171,7 +206,7 @@ pub fn question_answering_step(
         let loss = start_loss.f_add(&end_loss)?.f_div_scalar(2.0)?;
         Ok((scaled(model, &loss, batch.num_instances)?, vec![loss, start_correct, end_correct]))
     };
-    let read = accumulate(model, &batch.micro_batches, parallel, losses, 3, &mut |_| ())?;
+    let read = accumulate(model, &batch.micro_batches, parallel, losses, 3, &|_| ())?;
     Ok(QuestionAnsweringSums {
         loss: read[0],
         start_correct: read[1] as u64,

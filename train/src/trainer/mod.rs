@@ -11,12 +11,13 @@ use std::time::Instant;
 
 use cloze_formats::dataset::Dataset;
 use cloze_formats::rng::{KeyedRng, Purpose};
-use cloze_formats::stream::{Cursor, Gather, GlobalBatch, Sequences, Stream};
+use cloze_formats::stream::{Cursor, Gather, GlobalBatch, Stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::checkpoint::{self, DataIdentity, Keep, Position, Snapshot};
+use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::log::Resumed;
 use crate::model::Bert;
@@ -31,12 +32,6 @@ pub use guard::RecentLoss;
 
 use guard::Fault;
 use window::{Meter, Step, Window};
-
-/// What a batch of any task has.
-pub trait Batch {
-    /// The packed sequences.
-    fn sequences(&self) -> &Sequences;
-}
 
 /// What differs between tasks.
 pub trait Task {
@@ -161,6 +156,7 @@ impl Trainer<'_> {
     pub fn train<T: Task>(mut self, task: &mut T, stream: &Arc<Stream<T::Gather>>) -> Result<(Bert, Outcome)> {
         let meter = Rc::new(Meter::new(&self.bert, self.settings, self.group())?);
         let mut log = if self.is_first() { Some(self.record(task.name(), &meter)?) } else { None };
+        self.bert.set_workers(stream.config().num_workers)?;
         let mut progress = Progress::start(task.name(), self.position.step, self.total_steps);
         let mut loader = stream.load(self.position.cursor);
         // Steps that the resumed checkpoint has behind it but the log has not told of.
@@ -272,7 +268,8 @@ impl Trainer<'_> {
         let learning_rate = self.schedule.learning_rate(self.position.step);
         let loss_scale = self.position.loss_scale.map_or(1.0, |scale| scale.value);
         self.bert.parameters_mut().set_gradient_scale(loss_scale);
-        tch::manual_seed(self.dropout_seed());
+        let dropout_seed = self.dropout_seed();
+        self.bert.set_dropout_seed(dropout_seed);
         let sums = task.step(&mut self.bert, batch, &self.parallel)?;
         let loss = task.loss(&sums);
         let updated = self.update(loss, learning_rate)?;
@@ -411,10 +408,10 @@ impl Trainer<'_> {
     }
 
     /// The seed of this process's dropout in this step: a resumed run, and a run on other hardware, draws the same.
-    fn dropout_seed(&self) -> i64 {
+    fn dropout_seed(&self) -> u64 {
         let Cursor { epoch, offset } = self.position.cursor;
         let mut of_epoch = KeyedRng::new(self.settings.seed, Purpose::Dropout, epoch, self.group().world().rank.into());
-        KeyedRng::new(of_epoch.next_u64(), Purpose::Dropout, offset, 0).next_u64().cast_signed()
+        KeyedRng::new(of_epoch.next_u64(), Purpose::Dropout, offset, 0).next_u64()
     }
 
     /// The checkpoint of this position, written by the first process while the others wait.

@@ -1,12 +1,10 @@
 // What the C++ files share: errors across the C boundary, threads, and vectors for kernels on the CPU.
 #pragma once
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
-#include <mutex>
 
 #include "try.h"
 
@@ -99,13 +97,17 @@ CLOZE_INLINE f32v dropout_factor(const Dropout& d, uint32_t index) {
   return h < (u32v{} + d.threshold) ? f32v{} : broadcast(d.scale);
 }
 
-// One draw from torch's CPU generator; 0 where nothing is dropped, so that evaluation leaves the generator alone.
+// Where this thread's draws stand: micro-batches that run side by side must not take them from one generator in turns.
+inline thread_local uint64_t draws = 0;
+
+// One draw, by SplitMix64 (Steele, Lea and Flood 2014); 0 where nothing is dropped.
 inline int64_t draw_seed(double probability) {
   TORCH_CHECK(probability >= 0 && probability < 1, "expected a probability of at least 0 and less than 1");
   if (probability == 0) return 0;
-  auto g = at::detail::getDefaultCPUGenerator();
-  std::lock_guard<std::mutex> lock(g.mutex());
-  return static_cast<int64_t>(at::check_generator<at::CPUGeneratorImpl>(g)->random64());
+  uint64_t z = draws += 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return static_cast<int64_t>(z ^ (z >> 31));
 }
 
 // ---- Threads.

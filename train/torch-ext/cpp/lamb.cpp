@@ -8,7 +8,7 @@ namespace {
 
 // keep1 and keep2 are 1 - beta1 and 1 - beta2, subtracted in double: in float, 1 - 0.999 is off by 5e-5 of itself.
 struct Constants {
-  float beta1, beta2, keep1, keep2, epsilon, scale, correction1, correction2_root;
+  float beta1, beta2, keep1, keep2, epsilon, scale, per_correction1, per_correction2_root;
 };
 
 // Moments, then Adam's direction (with decay * p) over the gradient; sums[0] and [1] become the squared norms of p and of it.
@@ -25,7 +25,7 @@ CLOZE_VECTORIZED void direction(const float* p, float* g, float* m, float* v, in
     f32v root;
     for (int lane = 0; lane < LANES; lane++) root[lane] = std::sqrt(second[lane]);
     // (m / c1) / (sqrt(v / c2) + e)
-    const f32v u = (first / c.correction1) / (root / c.correction2_root + c.epsilon) + parameter * decay;
+    const f32v u = first * c.per_correction1 / (root * c.per_correction2_root + c.epsilon) + parameter * decay;
     of_p += parameter * parameter;
     of_u += u * u;
     if (whole) {
@@ -97,7 +97,7 @@ int cloze_fused_lamb_(at::Tensor* parameter, at::Tensor* gradient, at::Tensor* f
     const cloze::Constants constants = {
         static_cast<float>(beta1), static_cast<float>(beta2), static_cast<float>(1 - beta1), static_cast<float>(1 - beta2),
         static_cast<float>(epsilon), static_cast<float>(scale),
-        static_cast<float>(1 - std::pow(beta1, number)), static_cast<float>(std::sqrt(1 - std::pow(beta2, number)))};
+        static_cast<float>(1 / (1 - std::pow(beta1, number))), static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, number)))};
     cloze::step(parameter->data_ptr<float>(), gradient->data_ptr<float>(), first->data_ptr<float>(), second->data_ptr<float>(),
                 num_parameters, offsets, lens, decayed_len, static_cast<float>(weight_decay), learning_rate, constants);
   })

@@ -1,15 +1,10 @@
 // What tch lacks, over the same libtorch. Plain C functions.
 #include "common.h"
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/Version.h>
 #include <torch/version.h>
 #include <c10/core/GradMode.h>
-
-// device: -1 is the CPU, otherwise the CUDA device of that number.
-static at::Generator generator(int device) {
-  return device < 0 ? at::detail::getDefaultCPUGenerator()
-                    : at::globalContext().defaultGenerator(at::Device(at::kCUDA, device));
-}
 
 extern "C" {
 // Where this very library was loaded from is asked of dladdr with a symbol that lives in libtorch_cpu.
@@ -26,22 +21,6 @@ int cloze_cpu_capability(char** capability, char** error) {
 // Makes `gradient` the .grad of the leaf `parameter`; backward accumulates into it in place.
 int cloze_set_grad(at::Tensor* parameter, at::Tensor* gradient, char** error) {
   TRY(error, parameter->mutable_grad() = *gradient)
-}
-
-int cloze_rng_state(int device, at::Tensor** state, char** error) {
-  TRY(error, {
-    auto g = generator(device);
-    std::lock_guard<std::mutex> lock(g.mutex());
-    *state = new at::Tensor(g.get_state());
-  })
-}
-
-int cloze_set_rng_state(int device, at::Tensor* state, char** error) {
-  TRY(error, {
-    auto g = generator(device);
-    std::lock_guard<std::mutex> lock(g.mutex());
-    g.set_state(*state);
-  })
 }
 
 // Fills a CPU tensor from a generator of its own.

@@ -38,8 +38,6 @@ unsafe extern "C" {
     pub fn cloze_has_cuda(has_cuda: *mut c_int, error: *mut *mut c_char) -> c_int;
     pub fn cloze_cpu_capability(capability: *mut *mut c_char, error: *mut *mut c_char) -> c_int;
     pub fn cloze_set_grad(parameter: *const C_tensor, gradient: *const C_tensor, error: *mut *mut c_char) -> c_int;
-    pub fn cloze_rng_state(device: c_int, state: *mut *mut C_tensor, error: *mut *mut c_char) -> c_int;
-    pub fn cloze_set_rng_state(device: c_int, state: *const C_tensor, error: *mut *mut c_char) -> c_int;
     pub fn cloze_fill_normal(target: *mut C_tensor, deviation: f64, seed: u64, error: *mut *mut c_char) -> c_int;
     pub fn cloze_cpu_dropout(
         x: *const C_tensor,
@@ -136,6 +134,7 @@ unsafe extern "C" {
     pub fn cloze_reducer_wait(reducer: *mut Reducer, error: *mut *mut c_char) -> c_int;
     pub fn cloze_reducer_free(reducer: *mut Reducer);
     pub fn cloze_is_fusable(x: *const C_tensor) -> c_int;
+    pub fn cloze_seed_dropout(seed: u64);
     pub fn cloze_attention(
         queries: *const C_tensor,
         keys: *const C_tensor,

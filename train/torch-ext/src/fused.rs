@@ -12,10 +12,17 @@ pub fn is_fusable(x: &Tensor) -> bool {
     unsafe { crate::ffi::cloze_is_fusable(x.as_ptr()) != 0 }
 }
 
+/// Decides the masks of all dropout that this thread computes with the layers of this module from here on.
+pub fn seed_dropout(seed: u64) {
+    // SAFETY: the shim sets a variable of this thread.
+    unsafe { crate::ffi::cloze_seed_dropout(seed) }
+}
+
 /// Dropout of an f32 tensor on the CPU: each element becomes 0 with `probability`, the others are scaled by
 /// `1 / (1 - probability)`. Differentiable; several times as fast as torch's, and the same for any number of threads.
 ///
-/// The mask is a hash of the element's index and of one number drawn from torch's CPU generator; backward makes it again.
+/// The mask is a hash of the element's index and of one number drawn by this thread (see [`seed_dropout`]); backward makes it
+/// again.
 ///
 /// # Errors
 /// When `x` is not such a tensor or `probability` is not in `0 .. 1`.

@@ -1,5 +1,5 @@
-//! What tch lacks, over the same libtorch: late loading of CUDA, the state of the random number generators, preset
-//! gradients, several processes. All of the trainer's foreign code and all its `unsafe` is here.
+//! What tch lacks, over the same libtorch: late loading of CUDA, preset gradients, layers of
+//! BERT, several processes. All of the trainer's foreign code and all its `unsafe` is here.
 //!
 //! Call [`load::cuda`] first in `main`, before anything asks torch about CUDA.
 #![allow(unsafe_code)]
@@ -26,7 +26,7 @@ pub mod load;
 use std::ffi::CStr;
 
 use libc::{c_char, c_int};
-use tch::{Device, Tensor};
+use tch::Tensor;
 use torch_sys::C_tensor;
 
 pub use autocast::{Autocast, HalfPrecision, cuda_has_bf16};
@@ -72,23 +72,6 @@ pub fn set_grad(parameter: &Tensor, gradient: &Tensor) -> Result<()> {
         )));
     }
     call!(cloze_set_grad(parameter.as_ptr(), gradient.as_ptr()))
-}
-
-/// The state of `device`'s generator of random numbers: a u8 tensor `[N]` on the CPU, as `torch.get_rng_state` gives it.
-pub fn rng_state(device: Device) -> Result<Tensor> {
-    let device = generator_of(device)?;
-    let mut state = std::ptr::null_mut();
-    call!(cloze_rng_state(device, &mut state))?;
-    Ok(take_tensor(state))
-}
-
-/// Sets the state that [`rng_state`] took from a generator of the same kind; draws then continue where it was taken.
-///
-/// # Errors
-/// When `state` is not such a tensor.
-pub fn set_rng_state(device: Device, state: &Tensor) -> Result<()> {
-    let device = generator_of(device)?;
-    call!(cloze_set_rng_state(device, state.as_ptr()))
 }
 
 /// Fills `target`, on the CPU, with normal values of mean 0 from a generator of its own, seeded with `seed`; torch's global one is
@@ -163,15 +146,6 @@ pub fn fused_adamw(
     ))
 }
 
-/// The shim's number of a device: -1 for the CPU, otherwise the CUDA device's.
-fn generator_of(device: Device) -> Result<c_int> {
-    match device {
-        Device::Cpu => Ok(-1),
-        Device::Cuda(index) => c_int::try_from(index).map_err(|_| Error::Device(device)),
-        _ => Err(Error::Device(device)),
-    }
-}
-
 fn check(code: c_int, error: *mut c_char) -> Result<()> {
     if code == 0 {
         return Ok(());
@@ -201,7 +175,7 @@ fn take_string(string: *mut c_char) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use tch::Kind;
+    use tch::{Device, Kind};
 
     pub(crate) const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
@@ -210,20 +184,8 @@ pub(crate) mod tests {
         static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let _turn = TURN.lock();
         tch::manual_seed(20);
+        fused::seed_dropout(20);
         test();
-    }
-
-    #[test]
-    fn a_restored_generator_repeats_its_draws() {
-        with_generator(|| {
-            let state = rng_state(Device::Cpu).unwrap();
-            let first = Tensor::rand([5], FLOAT);
-            assert_ne!(first, Tensor::rand([5], FLOAT));
-            set_rng_state(Device::Cpu, &state).unwrap();
-            assert_eq!(first, Tensor::rand([5], FLOAT));
-            let wrong = Tensor::zeros([3], (Kind::Uint8, Device::Cpu));
-            assert!(matches!(set_rng_state(Device::Cpu, &wrong), Err(Error::Torch(_))));
-        });
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::tests::{FLOAT, with_generator};
-use crate::{rng_state, set_rng_state};
 use tch::{Device, Kind};
 
 /// Random values that require a gradient.
@@ -41,7 +40,7 @@ fn cpu_dropout_keeps_the_mean_and_masks_the_gradient_alike_for_any_number_of_thr
     with_generator(|| {
         const LEN: i64 = 300_000;
         let x = Tensor::ones([3, LEN / 3], FLOAT).set_requires_grad(true);
-        let state = rng_state(Device::Cpu).unwrap();
+        seed_dropout(7);
         let y = cpu_dropout(&x, 0.1).unwrap();
         let next = cpu_dropout(&x, 0.1).unwrap();
         y.sum(Kind::Float).backward();
@@ -55,7 +54,7 @@ fn cpu_dropout_keeps_the_mean_and_masks_the_gradient_alike_for_any_number_of_thr
         let flat = y.flatten(0, -1);
         let neighbours = dropped(&(flat.narrow(0, 0, LEN - 1) + flat.narrow(0, 1, LEN - 1)));
         assert!((neighbours - 0.01).abs() < 4.0 * (0.01f64 * 0.99 / LEN as f64).sqrt(), "{neighbours}");
-        set_rng_state(Device::Cpu, &state).unwrap();
+        seed_dropout(7);
         let threads = tch::get_num_threads();
         tch::set_num_threads(if threads == 1 { 3 } else { 1 });
         assert_eq!(cpu_dropout(&x, 0.1).unwrap(), y);
@@ -154,7 +153,7 @@ fn attention_drops_alike_in_backward_and_another_tenth_at_each_call() {
         let (q, k) = (Tensor::randn([len, len], FLOAT), Tensor::randn([len, len], FLOAT));
         let one_hot = Tensor::cat(&[&q, &k, &Tensor::eye(len, FLOAT)], 1);
         let ends = Tensor::from_slice(&[0, len as i32]);
-        let state = rng_state(Device::Cpu).unwrap();
+        seed_dropout(7);
         let dropped = attention(&one_hot, bounds(&ends, len), 1, 0.1).unwrap();
         let again = attention(&one_hot, bounds(&ends, len), 1, 0.1).unwrap();
         let softmax = attention(&one_hot, bounds(&ends, len), 1, 0.0).unwrap();
@@ -165,7 +164,7 @@ fn attention_drops_alike_in_backward_and_another_tenth_at_each_call() {
         // The same mask, given to torch, has the same gradients.
         let qkv = leaf(&[len, 3 * len], 1.0);
         let attend = || {
-            set_rng_state(Device::Cpu, &state).unwrap();
+            seed_dropout(7);
             attention(&qkv, bounds(&ends, len), 1, 0.1).unwrap()
         };
         let expected = || {
@@ -220,14 +219,14 @@ fn dense_dropout_residual_and_norm_in_one_are_torch_s_in_four() {
         let (norm_weight, norm_bias) = (leaf(&[to], 1.0), leaf(&[to], 1.0));
         let leaves = [&x, &weight, &bias, &residual, &norm_weight, &norm_bias];
         for probability in [0.0, 0.3] {
-            let state = rng_state(Device::Cpu).unwrap();
+            seed_dropout(7);
             let mask = if probability > 0.0 {
                 cpu_dropout(&Tensor::ones([rows, to], FLOAT), probability).unwrap()
             } else {
                 Tensor::ones([rows, to], FLOAT)
             };
             let found = || {
-                set_rng_state(Device::Cpu, &state).unwrap();
+                seed_dropout(7);
                 let (dense, norm) =
                     (Affine { weight: &weight, bias: &bias }, Affine { weight: &norm_weight, bias: &norm_bias });
                 linear_add_norm(&x, dense, &residual, norm, 1e-12, probability).unwrap()
@@ -289,13 +288,13 @@ fn decoder_and_cross_entropy_in_one_are_torch_s_in_two() {
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     with_generator(|| {
-        let state = rng_state(Device::Cpu).unwrap();
+        seed_dropout(7);
         let num_tokens = LENS.iter().sum::<i64>();
         let (weight, bias) = (leaf(&[192, 64], 1.0), leaf(&[192], 1.0));
         let (dense, norm) = (leaf(&[64, 64], 1.0), leaf(&[64], 1.0));
         let x = leaf(&[num_tokens, 64], 1.0);
         let run = || {
-            set_rng_state(Device::Cpu, &state).unwrap();
+            seed_dropout(7);
             // A kernel of BLAS may depend on the number of threads; these inputs are exact whatever it does.
             let qkv = x.round().linear(&weight.round(), Some(&bias.round()));
             let attended = attention(&qkv, bounds(&cu_seqlens(), 300), 4, 0.1).unwrap();
