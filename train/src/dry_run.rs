@@ -10,10 +10,11 @@ use crate::data;
 use crate::error::Result;
 use crate::model::config::BertConfig;
 use crate::model::{Bert, Head};
-use crate::plan::{self, Load, Plan};
+use crate::plan::{self, Computing, Load, Plan};
 use crate::precision::Precision;
 use crate::progress::duration;
 use crate::recipe::{MaskingMode, Preset, PretrainRecipe};
+use crate::setup::num_workers;
 use crate::step::pretrain_step;
 use crate::world::{DataParallel, World};
 
@@ -102,12 +103,13 @@ impl Planned<'_> {
         let (mean_len, _) = data::mean_lengths(self.dataset);
         let num_parameters = plan::num_pretraining_parameters(self.config);
         let on_gpu = self.preset.is_some() || self.recipe.run.device != "cpu";
-        let machine = (self.recipe.run.precision, on_gpu);
+        let num_workers = if on_gpu { 1 } else { num_workers(&self.recipe.run, self.world) };
+        let computing = Computing { precision: self.recipe.run.precision, on_gpu, num_workers };
         let longest = self.dataset.longest_row() as u64;
         plan::memory_estimate(
             self.config,
             num_parameters,
-            machine,
+            computing,
             tokens,
             longest,
             self.num_masked() / mean_len.max(1.0),
@@ -158,34 +160,36 @@ fn measure(planned: &Planned<'_>, device: Device) -> Result<(f64, usize)> {
     let precision = planned.recipe.run.precision;
     debug_assert!(precision != Precision::Auto, "a run settles it first");
     bert.set_precision(precision);
+    let num_workers = num_workers(&planned.recipe.run, planned.world);
+    bert.set_workers(num_workers)?;
     let (mut flops, mut seconds, mut count) = (0.0, 0.0, 0);
-    let micro_batches = &planned.first.micro_batches;
-    // The first one, run twice, warms caches and allocators up.
-    let order = micro_batches.iter().take(1).chain(micro_batches.iter().take(MEASURED));
-    for (index, micro_batch) in order.enumerate() {
+    let at_a_time = || planned.first.micro_batches.chunks(num_workers as usize);
+    // The first ones, run twice, warm caches and allocators up.
+    for (index, micro_batches) in at_a_time().take(1).chain(at_a_time().take(MEASURED)).enumerate() {
         if seconds > MEASURING_S {
             break;
         }
         let started = Instant::now();
-        let batch = alone(micro_batch);
+        let batch = alone(micro_batches);
         // Its sums are read at its end: no kernel is left running.
         pretrain_step(&mut bert, &batch, &DataParallel::alone())?;
         if index > 0 {
-            flops += flops_of(planned.config, micro_batch);
+            flops += micro_batches.iter().map(|micro_batch| flops_of(planned.config, micro_batch)).sum::<f64>();
             seconds += started.elapsed().as_secs_f64();
-            count += 1;
+            count += micro_batches.len();
         }
     }
     Ok((flops / seconds, count))
 }
 
-/// A step of this one micro-batch.
-fn alone(micro_batch: &PretrainBatch) -> GlobalBatch<PretrainBatch> {
+/// A step of these micro-batches alone.
+fn alone(micro_batches: &[PretrainBatch]) -> GlobalBatch<PretrainBatch> {
+    let sum = |of: fn(&PretrainBatch) -> usize| micro_batches.iter().map(of).sum::<usize>() as u64;
     GlobalBatch {
-        num_instances: micro_batch.sequences.num_sequences() as u64,
-        num_masked: micro_batch.masked_lm_ids.len() as u64,
-        num_tokens: micro_batch.sequences.input_ids.len() as u64,
-        micro_batches: vec![micro_batch.clone()],
+        num_instances: sum(|batch| batch.sequences.num_sequences()),
+        num_masked: sum(|batch| batch.masked_lm_ids.len()),
+        num_tokens: sum(|batch| batch.sequences.num_tokens()),
+        micro_batches: micro_batches.to_vec(),
         next: Cursor::default(),
     }
 }

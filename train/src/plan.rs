@@ -160,27 +160,41 @@ pub fn num_pretraining_parameters(config: &BertConfig) -> i64 {
     embeddings + config.num_hidden_layers * layer + heads
 }
 
+/// What a step computes in.
+#[derive(Clone, Copy, Debug)]
+pub struct Computing {
+    /// Of matrix products.
+    pub precision: Precision,
+    /// Whether on a GPU.
+    pub on_gpu: bool,
+    /// Micro-batches at a time.
+    pub num_workers: u32,
+}
+
 /// Estimated bytes at the peak of a training step: parameters, gradients and two moments in fp32, the 16-bit copy of the
-/// parameters where there is one, and what a micro-batch of `micro_batch_tokens` keeps for the backward pass.
+/// parameters where there is one, and what micro-batches of `micro_batch_tokens` keep for the backward pass; each worker has a
+/// gradient and a micro-batch of its own.
 ///
 /// Per layer and token about 16 h + 2 i values for projections, LayerNorm, dropout and feed-forward, and 3 N s for attention
-/// weights, which a GPU's fused attention does not keep; per prediction 3 V for logits and their gradient. A value has 4 bytes;
+/// weights where no kernel spares them (16 bits on a CPU); per prediction 3 V for logits and their gradient. A value has 4 bytes;
 /// in mixed precision, where matrix products give 16 bits and LayerNorm and residuals 32, 3 on average. After Korthikanti et al.,
 /// "Reducing Activation Recomputation in Large Transformer Models", 2022; good to about a third.
 pub fn memory_estimate(
     config: &BertConfig,
     num_parameters: i64,
-    (precision, on_gpu): (Precision, bool),
+    computing: Computing,
     micro_batch_tokens: u64,
     max_len: u64,
     masked_share: f64,
 ) -> f64 {
     let (h, i, heads) = (config.hidden_size as f64, config.intermediate_size as f64, config.num_attention_heads as f64);
-    let tokens = micro_batch_tokens.max(max_len) as f64;
-    let attention = if on_gpu { 0.0 } else { 3.0 * heads * max_len as f64 };
+    let Computing { precision, on_gpu, num_workers } = computing;
+    let tokens = (micro_batch_tokens.max(max_len) * u64::from(num_workers)) as f64;
+    let attention = if on_gpu || !precision.is_half() { 0.0 } else { 3.0 * heads * max_len as f64 };
     let activations = tokens * (16.0 * h + 2.0 * i + attention) * config.num_hidden_layers as f64;
     let logits = 3.0 * tokens * masked_share * config.vocab_size as f64;
     let (bytes_per_parameter, bytes_per_value) = if precision.is_half() { (18.0, 3.0) } else { (16.0, 4.0) };
+    let bytes_per_parameter = bytes_per_parameter + 4.0 * f64::from(num_workers - 1);
     bytes_per_parameter * num_parameters as f64 + bytes_per_value * activations + 4.0 * logits
 }
 
@@ -260,7 +274,8 @@ mod tests {
         let config = large();
         let num_parameters = num_pretraining_parameters(&config);
         let estimate = |tokens, precision| {
-            memory_estimate(&config, num_parameters, (precision, true), tokens, 128, 20.0 / 128.0) / 1e9
+            let computing = Computing { precision, on_gpu: true, num_workers: 1 };
+            memory_estimate(&config, num_parameters, computing, tokens, 128, 20.0 / 128.0) / 1e9
         };
         assert!((35.0..80.0).contains(&estimate(32_768, Precision::Bf16)), "{}", estimate(32_768, Precision::Bf16));
         assert!(estimate(32_768, Precision::Fp32) > estimate(32_768, Precision::Bf16));

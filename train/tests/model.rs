@@ -2,6 +2,7 @@
 
 mod common;
 
+use cloze_formats::stream::{GlobalBatch, PretrainBatch};
 use cloze_train::model::config::{Activation, BertConfig};
 use cloze_train::model::{Bert, Head};
 use cloze_train::step::{
@@ -121,6 +122,49 @@ fn one_micro_batch_of_8_and_8_of_1_have_the_same_loss_and_gradient() {
     let four = question_answering_step(&mut model, &global(singles, 4, 0), &DataParallel::alone()).unwrap();
     assert!((one.loss / four.loss - 1.0).abs() < 1e-6);
     assert_close(model.parameters().gradient(), &gradient, "gradient");
+}
+
+#[test]
+fn workers_find_the_gradient_that_one_finds_and_again_after_an_update() {
+    let golden = golden("bert.safetensors");
+    let singles = || global((0..4).map(|i| pretrain_batch(&golden, i, i + 1)).collect(), 4, 6);
+    let mut alone = golden_model(&golden, Activation::Gelu, Head::PreTraining);
+    let step = |model: &mut Bert| pretrain_step(model, &singles(), &DataParallel::alone()).unwrap();
+    for num_workers in [2, 3, 7] {
+        let mut model = golden_model(&golden, Activation::Gelu, Head::PreTraining);
+        model.set_workers(num_workers).unwrap();
+        for _ in 0..2 {
+            let (found, expected) = (step(&mut model), step(&mut alone));
+            assert!((found.loss() / expected.loss() - 1.0).abs() < 1e-6, "{found:?} {expected:?}");
+            assert_eq!((found.masked_lm_correct, found.num_masked), (expected.masked_lm_correct, expected.num_masked));
+            assert_close(model.parameters().gradient(), alone.parameters().gradient(), "gradient");
+            for model in [&mut model, &mut alone] {
+                let update = model.parameters().gradient() * -0.05;
+                let _ = model.parameters().flat().shallow_clone().f_add_(&update).unwrap();
+            }
+        }
+        alone = golden_model(&golden, Activation::Gelu, Head::PreTraining);
+    }
+}
+
+#[test]
+fn dropout_depends_on_its_seed_and_the_micro_batch_and_not_on_who_computes_it() {
+    let golden = golden("bert.safetensors");
+    let config = BertConfig { hidden_dropout_prob: 0.3, ..tiny_config(Activation::Gelu) };
+    // Twice the same instance, so that its dropout is all that differs.
+    let twice = || global(vec![pretrain_batch(&golden, 0, 1), pretrain_batch(&golden, 0, 1)], 2, 4);
+    let once = || global(vec![pretrain_batch(&golden, 0, 1)], 2, 4);
+    let loss = |num_workers: u32, seed: u64, batch: GlobalBatch<PretrainBatch>| {
+        let mut model = Bert::new(config.clone(), Head::PreTraining, tch::Device::Cpu, 3).unwrap();
+        model.set_workers(num_workers).unwrap();
+        model.set_dropout_seed(seed);
+        pretrain_step(&mut model, &batch, &DataParallel::alone()).unwrap().masked_lm_loss
+    };
+    let expected = loss(1, 5, twice());
+    assert_eq!(loss(2, 5, twice()), expected);
+    assert_eq!(loss(2, 5, twice()), expected);
+    assert_ne!(loss(2, 6, twice()), expected);
+    assert_ne!(2.0 * loss(1, 5, once()), expected);
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn main() {
             "cpp/shim.cpp",
             "cpp/attention.cpp",
             "cpp/autocast.cpp",
+            "cpp/cross_entropy.cpp",
             "cpp/distributed.cpp",
             "cpp/fused.cpp",
             "cpp/lamb.cpp",

@@ -52,7 +52,7 @@ pub(super) struct EvaluateArgs {
     /// auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Threads of libtorch on the CPU; all cores by default.
+    /// Threads on the CPU; all cores by default.
     #[arg(long, value_name = "N")]
     threads: Option<u32>,
     /// What matrix products compute in; all else is fp32.

@@ -39,7 +39,7 @@ pub(super) struct RunFlags {
     /// auto, cpu, cuda or cuda:N.
     #[arg(long)]
     pub device: Option<String>,
-    /// Threads of libtorch on the CPU; all cores by default.
+    /// Threads on the CPU; all cores by default.
     #[arg(long, value_name = "N")]
     pub threads: Option<u32>,
     /// What matrix products compute in; all else is fp32.

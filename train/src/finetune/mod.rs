@@ -22,7 +22,7 @@ use crate::log;
 use crate::model::config::BertConfig;
 use crate::model::{Bert, Head};
 use crate::optim::{Optimizer, Schedule};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Computing, Plan};
 use crate::progress::{say, thousands};
 use crate::recipe::FinetuneRecipe;
 use crate::run::Signals;
@@ -321,9 +321,11 @@ fn print_plan<G: cloze_formats::stream::Gather>(
     let work = plan::flops_per_step(bert.config(), bert.head(), train, section.global_batch_size, 0.0);
     plan.add("work per step", plan::flops(work));
     let longest = train.longest_row() as u64;
-    let machine = (recipe.run.precision, bert.device() != Device::Cpu);
+    let on_gpu = bert.device() != Device::Cpu;
+    let num_workers = stream.config().num_workers;
+    let computing = Computing { precision: recipe.run.precision, on_gpu, num_workers };
     let tokens = section.micro_batch_tokens();
-    let memory = plan::memory_estimate(bert.config(), num_parameters, machine, tokens, longest, 0.0);
+    let memory = plan::memory_estimate(bert.config(), num_parameters, computing, tokens, longest, 0.0);
     plan.add("memory", format!("about {}", plan::bytes(memory)));
     say(plan.render().trim_end());
     Ok(())

@@ -1,7 +1,7 @@
 // Layers of BERT on the CPU in f32, each forward and each backward in as few passes over memory as it takes; a matrix product
 // is followed by one pass for all that comes after it. Differentiable once: backward may overwrite what forward kept.
 // T rows, H hidden, F feed-forward width, V vocabulary, M masked positions.
-#include "common.h"
+#include "layers.h"
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <cmath>
@@ -263,19 +263,6 @@ CLOZE_VECTORIZED void add_to(float* to, const float* from, int64_t width) {
   for (int64_t i = 0; i < width; i++) to[i] += from[i];
 }
 
-// A leaf's preset gradient, to be added to in place, or a new one that autograd will add.
-struct Target {
-  at::Tensor gradient, returned;
-  explicit Target(const at::Tensor& table) {
-    const auto& preset = table.grad();
-    if (table.is_leaf() && preset.defined() && preset.is_contiguous() && preset.scalar_type() == at::kFloat) {
-      gradient = preset;
-    } else {
-      gradient = returned = at::zeros(table.sizes(), table.options());
-    }
-  }
-};
-
 struct EmbeddingSum : torch::autograd::Function<EmbeddingSum> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& word, const at::Tensor& position,
                             const at::Tensor& segment, const at::Tensor& word_ids, const at::Tensor& position_ids,
@@ -315,146 +302,6 @@ struct EmbeddingSum : torch::autograd::Function<EmbeddingSum> {
     return {targets[0].returned, targets[1].returned, targets[2].returned, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
-
-// ---- Decoder and cross entropy.
-
-// Logits are kept as [V, M], a row per word and a column per masked position: of the products with them, those of this shape are
-// the faster ones, and a word's share in the gradient of the bias is the sum of a row. The softmax runs down the columns, over
-// blocks of words by themselves and then over the blocks.
-
-// A block of words [rows, columns], without bias, becomes e^(logit - the column's maximum within it); largest and sums [columns].
-CLOZE_VECTORIZED void exponentials(float* logits, const float* bias, int64_t rows, int64_t columns, float* largest, float* sums) {
-  for (int64_t i = 0; i < columns; i++) largest[i] = -INFINITY, sums[i] = 0;
-  for (int64_t row = 0; row < rows; row++) {
-    const float* x = logits + row * columns;
-    for (int64_t i = 0; i < columns; i++) {
-      const float y = x[i] + bias[row];
-      largest[i] = y > largest[i] ? y : largest[i];
-    }
-  }
-  for (int64_t row = 0; row < rows; row++) {
-    float* x = logits + row * columns;
-    int64_t i = 0;
-    for (; i + LANES <= columns; i += LANES) {
-      const f32v e = exp(load(x + i) + bias[row] - load(largest + i));
-      store(x + i, e);
-      store(sums + i, load(sums + i) + e);
-    }
-    if (i < columns) {
-      const int64_t some = columns - i;
-      const f32v e = exp(load_some(x + i, some, 0) + bias[row] - load_some(largest + i, some, 0));
-      store_some(x + i, e, some);
-      store_some(sums + i, load_some(sums + i, some, 0) + e, some);
-    }
-  }
-}
-
-// A block of exponentials becomes the softmax, `factors` [columns] of it; bias_gradient [rows] becomes the sums of its rows.
-CLOZE_VECTORIZED void probabilities(float* logits, int64_t rows, int64_t columns, const float* factors, float* bias_gradient) {
-  for (int64_t row = 0; row < rows; row++) {
-    float* x = logits + row * columns;
-    f32v total = {};
-    int64_t i = 0;
-    for (; i + LANES <= columns; i += LANES) {
-      const f32v p = load(x + i) * load(factors + i);
-      store(x + i, p);
-      total += p;
-    }
-    if (i < columns) {
-      const f32v p = load_some(x + i, columns - i, 0) * load_some(factors + i, columns - i, 0);
-      store_some(x + i, p, columns - i);
-      total += p;
-    }
-    bias_gradient[row] = sum(total);
-  }
-}
-
-// Losses are summed in f64. The gradient is made at once, over the logits, for a loss of weight 1; backward scales what becomes
-// of it, which is smaller.
-struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
-  static constexpr int64_t WORDS = 512;
-
-  static variable_list forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                               const at::Tensor& labels, bool differentiate) {
-    at::AutoDispatchBelowADInplaceOrView below_autograd;
-    auto logits = at::mm(weight, x.t());
-    const int64_t words = logits.size(0), columns = logits.size(1), num_blocks = (words + WORDS - 1) / WORDS;
-    const float* added = bias.const_data_ptr<float>();
-    const int64_t* label = labels.const_data_ptr<int64_t>();
-    float* data = logits.mutable_data_ptr<float>();
-    std::vector<float> scores(static_cast<size_t>(columns));
-    for (int64_t i = 0; i < columns; i++) scores[i] = data[label[i] * columns + i] + added[label[i]];
-    auto statistics = at::empty({2, num_blocks, columns}, logits.options());
-    float *largest = statistics.mutable_data_ptr<float>(), *sums = largest + num_blocks * columns;
-    const auto rows_of = [&](int64_t block) { return std::min(WORDS, words - block * WORDS); };
-    for_each(num_blocks, [&](int64_t b) {
-      exponentials(data + b * WORDS * columns, added + b * WORDS, rows_of(b), columns, largest + b * columns, sums + b * columns);
-    });
-    double loss = 0;
-    int64_t correct = 0;
-    for (int64_t i = 0; i < columns; i++) {
-      float most = -INFINITY;
-      for (int64_t b = 0; b < num_blocks; b++) most = std::max(most, largest[b * columns + i]);
-      double total = 0;
-      for (int64_t b = 0; b < num_blocks; b++)
-        total += static_cast<double>(sums[b * columns + i]) * std::exp(static_cast<double>(largest[b * columns + i]) - most);
-      const double log_sum = std::log(total) + most;
-      loss += log_sum - scores[i];
-      correct += scores[i] >= most;
-      // What brings a block's exponentials to the softmax takes the place of its largest logit.
-      for (int64_t b = 0; b < num_blocks; b++) {
-        float& factor = largest[b * columns + i];
-        factor = static_cast<float>(std::exp(static_cast<double>(factor) - log_sum));
-      }
-    }
-    if (differentiate) {
-      auto bias_gradient = at::empty_like(bias);
-      float* d_bias = bias_gradient.mutable_data_ptr<float>();
-      for_each(num_blocks, [&](int64_t b) {
-        probabilities(data + b * WORDS * columns, rows_of(b), columns, largest + b * columns, d_bias + b * WORDS);
-      });
-      for (int64_t i = 0; i < columns; i++) data[label[i] * columns + i] -= 1, d_bias[label[i]] -= 1;
-      context->save_for_backward({x, weight, logits, bias_gradient});
-    }
-    auto count = at::full({}, correct, at::kLong);
-    context->mark_non_differentiable({count});
-    return {at::full({}, loss, logits.options()), count};
-  }
-
-  static variable_list backward(AutogradContext* context, variable_list gradients) {
-    const auto saved = context->get_saved_variables();
-    const auto& d_logits = saved[2];
-    const double scale = gradients[0].item<double>();
-    auto d_x = at::empty_like(saved[0]);
-    at::addmm_out(d_x, d_x, d_logits.t(), saved[1], 0, scale);
-    Target d_weight(saved[1]);
-    at::addmm_out(d_weight.gradient, d_weight.gradient, d_logits, saved[0], 1, scale);
-    return {d_x, d_weight.returned, saved[3] * scale, at::Tensor(), at::Tensor()};
-  }
-};
-
-bool is_matrix(const at::Tensor& t, int64_t rows, int64_t columns) {
-  return t.dim() == 2 && t.size(0) == rows && t.size(1) == columns;
-}
-
-bool is_plain(const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat && t.is_contiguous(); }
-
-template <typename... Tensors>
-void check_plain(const Tensors&... tensors) {
-  TORCH_CHECK((is_plain(tensors) && ...), "expected contiguous float tensors on the CPU");
-}
-
-void check_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  check_plain(x, weight, bias);
-  TORCH_CHECK(x.dim() == 2 && is_matrix(weight, bias.numel(), x.size(1)), "expected x [T, I], weight [O, I], bias [O]");
-}
-
-void check_ids(const at::Tensor& ids, int64_t len, int64_t limit) {
-  TORCH_CHECK(ids.is_cpu() && ids.scalar_type() == at::kLong && ids.is_contiguous() && ids.dim() == 1 && ids.numel() == len,
-              "expected int64 ids [", len, "] on the CPU");
-  const int64_t* id = ids.const_data_ptr<int64_t>();
-  for (int64_t i = 0; i < len; i++) TORCH_CHECK(id[i] >= 0 && id[i] < limit, "expected ids below ", limit, ", found ", id[i]);
-}
 
 }  // namespace
 }  // namespace cloze
@@ -508,18 +355,6 @@ int cloze_embedding_sum(at::Tensor* word, at::Tensor* position, at::Tensor* segm
     cloze::check_ids(*segment_ids, len, segment->size(0));
     *out = new at::Tensor(
         cloze::EmbeddingSum::apply(*word, *position, *segment, *word_ids, *position_ids, *segment_ids));
-  })
-}
-
-int cloze_linear_cross_entropy(at::Tensor* x, at::Tensor* weight, at::Tensor* bias, at::Tensor* labels, at::Tensor** loss,
-                               at::Tensor** correct, char** error) {
-  TRY(error, {
-    cloze::check_linear(*x, *weight, *bias);
-    cloze::check_ids(*labels, x->size(0), bias->numel());
-    const bool differentiate = at::GradMode::is_enabled();
-    auto out = cloze::LinearCrossEntropy::apply(*x, *weight, *bias, *labels, differentiate);
-    *loss = new at::Tensor(out[0]);
-    *correct = new at::Tensor(out[1]);
   })
 }
 }

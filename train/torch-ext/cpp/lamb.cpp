@@ -23,7 +23,7 @@ CLOZE_VECTORIZED void direction(const float* p, float* g, float* m, float* v, in
     const f32v first = (whole ? load(m + i) : load_some(m + i, some, 0)) * c.beta1 + gradient * c.keep1;
     const f32v second = (whole ? load(v + i) : load_some(v + i, some, 0)) * c.beta2 + gradient * gradient * c.keep2;
     f32v root;
-    for (int lane = 0; lane < LANES; lane++) root[lane] = std::sqrt(second[lane]);
+    for (int lane = 0; lane < LANES; lane++) root[lane] = __builtin_sqrtf(second[lane]);
     // (m / c1) / (sqrt(v / c2) + e)
     const f32v u = first * c.per_correction1 / (root * c.per_correction2_root + c.epsilon) + parameter * decay;
     of_p += parameter * parameter;
