@@ -87,9 +87,9 @@ fn accumulate<B>(
     if micro_batches.is_empty() {
         parallel.before_last_backward()?;
     }
-    parallel.after_last_backward()?;
+    let sums = parallel.after_last_backward(|| sums.read(num_sums))?;
     ended(Part::AllReduce);
-    parallel.group().sum(&sums.read(num_sums)?)
+    Ok(sums)
 }
 
 /// The sums of one micro-batch without dropout and without a gradient.
