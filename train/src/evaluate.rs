@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::data;
 use crate::error::Result;
-use crate::finetune::{FinetuneTask, glue, squad};
+use crate::finetune::{FinetuneTask, Sweep, glue, squad};
 use crate::interop::huggingface::Missing;
 use crate::metrics::answers::AnswerConfig;
 use crate::model::{Bert, Head};
@@ -16,7 +16,7 @@ use crate::recipe::{RunSection, validate_evaluation};
 use crate::run::{self, Signals};
 use crate::setup::{self, Origin};
 use crate::summary::Summary;
-use crate::world::World;
+use crate::world::{Group, World};
 
 /// What an evaluation is given.
 #[derive(Clone, Debug)]
@@ -60,10 +60,11 @@ pub fn run(options: &EvaluateOptions) -> Result<Summary> {
     let mut summary = Summary::default();
     let command = format!("evaluate {}", options.task.name());
     summary.add("command", command.clone(), command);
+    let sweep = Sweep { batch_tokens: options.batch_tokens, signals: &signals, group: &Group::alone() };
     let scores = match options.task {
-        FinetuneTask::Squad => squad::evaluate(&bert, &dataset, options.batch_tokens, &options.answers, &signals)?
+        FinetuneTask::Squad => squad::evaluate(&bert, &dataset, &options.answers, &sweep)?
             .map(|evaluation| evaluation.write(&options.out).map(|()| evaluation.scores())),
-        FinetuneTask::Glue => glue::evaluate(&bert, &dataset, options.batch_tokens, &signals)?
+        FinetuneTask::Glue => glue::evaluate(&bert, &dataset, &sweep)?
             .map(|evaluation| evaluation.write(&options.out).map(|()| evaluation.scores())),
     };
     let Some(scores) = scores.transpose()? else {

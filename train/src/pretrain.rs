@@ -374,10 +374,6 @@ impl Task for Pretrain {
         self.held_out.is_some() && (at_interval || position.step == total_steps)
     }
 
-    fn measures_together(&self) -> bool {
-        true
-    }
-
     fn measure(&mut self, bert: &Bert, signals: &Signals, group: &Group) -> Result<Option<Measurement>> {
         let own = || -> Result<Option<PretrainSums>> {
             let mut sums = PretrainSums::default();

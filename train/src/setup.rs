@@ -149,11 +149,7 @@ pub fn start_torch(run: &mut RunSection, world: &World) -> Result<Device> {
         _ => "cpu".to_owned(),
     };
     run.precision = run.precision.settle(device)?;
-    let cores = || {
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-        (cores / world.local_world_size).max(1)
-    };
-    let threads = *run.threads.get_or_insert_with(cores);
+    let threads = *run.threads.get_or_insert_with(|| world.threads());
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
     Ok(device)
 }

@@ -3,38 +3,11 @@
 mod datasets;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use datasets::*;
-
-struct Place {
-    dir: tempfile::TempDir,
-    data: PathBuf,
-    recipe: PathBuf,
-}
-
-impl Place {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let data = dir.path().join("phase1");
-        pretrain(&data, 200, "");
-        let recipe = recipe(dir.path());
-        Self { dir, data, recipe }
-    }
-
-    fn out(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn arguments<'a>(&'a self, out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
-        let mut arguments =
-            vec!["pretrain", "--recipe", text(&self.recipe), "--data", text(&self.data), "--out", text(out)];
-        arguments.extend(more);
-        arguments
-    }
-}
 
 fn model_bytes(run: &Path) -> Vec<u8> {
     fs::read(checkpoints(run).last().unwrap().join("model.safetensors")).unwrap()
@@ -42,7 +15,7 @@ fn model_bytes(run: &Path) -> Vec<u8> {
 
 #[test]
 fn a_tiny_bert_learns_and_leaves_a_whole_run_behind() {
-    let place = Place::new();
+    let place = Place::new(TINY);
     pretrain(&place.data.join("held-out"), 50, "");
     let out = place.out("run");
     let summary = succeed(&place.arguments(&out, &["--json"]));
@@ -72,7 +45,7 @@ fn a_tiny_bert_learns_and_leaves_a_whole_run_behind() {
 
 #[test]
 fn a_run_stopped_by_sigterm_goes_on_bit_for_bit() {
-    let place = Place::new();
+    let place = Place::new(TINY);
     let (whole, stopped) = (place.out("whole"), place.out("stopped"));
     succeed(&place.arguments(&whole, &["--steps", "400"]));
     let mut child = command(&place.arguments(&stopped, &["--steps", "400"]))
@@ -99,7 +72,7 @@ fn a_run_stopped_by_sigterm_goes_on_bit_for_bit() {
 
 #[test]
 fn a_damaged_checkpoint_is_reported_and_the_one_before_used() {
-    let place = Place::new();
+    let place = Place::new(TINY);
     let (whole, damaged) = (place.out("whole"), place.out("damaged"));
     succeed(&place.arguments(&whole, &[]));
     succeed(&place.arguments(&damaged, &[]));
@@ -119,7 +92,7 @@ fn a_damaged_checkpoint_is_reported_and_the_one_before_used() {
 
 #[test]
 fn the_micro_batch_bound_does_not_change_what_is_learnt() {
-    let place = Place::new();
+    let place = Place::new(TINY);
     let without_dropout = place.dir.path().join("no-dropout.toml");
     let text_of_recipe = fs::read_to_string(&place.recipe).unwrap();
     let dropout = "[model]\nhidden_dropout_prob = 0\nattention_probs_dropout_prob = 0";
@@ -149,7 +122,7 @@ fn the_micro_batch_bound_does_not_change_what_is_learnt() {
 
 #[test]
 fn phase_2_takes_weights_and_moments_over_and_starts_at_step_0() {
-    let place = Place::new();
+    let place = Place::new(TINY);
     let (phase1, phase2) = (place.out("p1"), place.out("p2"));
     succeed(&place.arguments(&phase1, &[]));
     let data = text(&place.data);
@@ -169,7 +142,7 @@ fn phase_2_takes_weights_and_moments_over_and_starts_at_step_0() {
 
 #[test]
 fn another_vocabulary_is_refused_by_name() {
-    let place = Place::new();
+    let place = Place::new(TINY);
     let phase1 = place.out("p1");
     succeed(&place.arguments(&phase1, &["--steps", "1"]));
     let other = place.out("other");
@@ -193,7 +166,7 @@ fn another_vocabulary_is_refused_by_name() {
 
 #[test]
 fn a_shard_with_a_flipped_bit_ends_the_run_with_one_line() {
-    let place = Place::new();
+    let place = Place::new(TINY);
     let shard = place.data.join("shard-00000-of-00001.arrow");
     let len = fs::metadata(&shard).unwrap().len() as usize;
     flip(&shard, len / 2);
@@ -204,7 +177,7 @@ fn a_shard_with_a_flipped_bit_ends_the_run_with_one_line() {
 
 #[test]
 fn a_run_is_not_overwritten() {
-    let place = Place::new();
+    let place = Place::new(TINY);
     let out = place.out("run");
     succeed(&place.arguments(&out, &["--steps", "1"]));
     let message = fail(&place.arguments(&out, &["--steps", "1"]));
@@ -215,7 +188,7 @@ fn a_run_is_not_overwritten() {
 
 #[test]
 fn a_run_is_resumed_only_as_it_was_begun() {
-    let place = Place::new();
+    let place = Place::new(TINY);
     let out = place.out("run");
     succeed(&place.arguments(&out, &["--steps", "3"]));
     let checkpoint = checkpoints(&out)[0].display().to_string();
@@ -239,7 +212,7 @@ fn a_run_is_resumed_only_as_it_was_begun() {
 
 #[test]
 fn bad_input_is_one_line_and_nothing_is_left_behind() {
-    let place = Place::new();
+    let place = Place::new(TINY);
     let out = place.out("run");
     let missing = place.out("missing");
     let message = fail(&["pretrain", "--data", text(&missing), "--out", text(&out)]);
@@ -262,7 +235,7 @@ fn bad_input_is_one_line_and_nothing_is_left_behind() {
 
 #[test]
 fn a_run_that_explodes_skips_its_steps_and_stops() {
-    let place = Place::new();
+    let place = Place::new(TINY);
     let out = place.out("run");
     let message = fail(&place.arguments(
         &out,
@@ -281,7 +254,7 @@ fn with_run_settings(place: &Place, settings: &str) {
 
 #[test]
 fn steps_whose_loss_is_a_spike_are_skipped_and_the_run_goes_on() {
-    let place = Place::new();
+    let place = Place::new(TINY);
     // Every loss above the mean counts: about half of them, as the model hardly learns.
     with_run_settings(&place, "max_loss_spike = 1.0\nmax_nonfinite_steps = 1000");
     let out = place.out("run");
@@ -296,7 +269,7 @@ fn steps_whose_loss_is_a_spike_are_skipped_and_the_run_goes_on() {
 
 #[test]
 fn a_run_whose_loss_shoots_up_for_good_stops_with_its_checkpoint_intact() {
-    let place = Place::new();
+    let place = Place::new(TINY);
     let out = place.out("run");
     let flags = ["--learning-rate", "10", "--warmup-fraction", "1", "--steps", "400", "--max-loss-spike", "1.5"];
     let message = fail(&place.arguments(&out, &flags));
@@ -306,7 +279,7 @@ fn a_run_whose_loss_shoots_up_for_good_stops_with_its_checkpoint_intact() {
 
 #[test]
 fn held_out_text_has_a_perplexity_and_adamw_with_a_cosine_learns_too() {
-    let place = Place::new();
+    let place = Place::new(TINY);
     pretrain(&place.data.join("held-out"), 50, "");
     let out = place.out("run");
     succeed(&place.arguments(&out, &["--optimizer", "adamw", "--curve", "cosine"]));

@@ -3,7 +3,7 @@
 mod datasets;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,46 +30,10 @@ learning_rate = 0.01
 steps = 50
 ";
 
-struct Place {
-    dir: tempfile::TempDir,
-    data: PathBuf,
-    recipe: PathBuf,
-}
-
-impl Place {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let data = dir.path().join("phase1");
-        pretrain(&data, 200, "");
-        pretrain(&data.join("held-out"), 50, "");
-        let recipe = dir.path().join("recipe.toml");
-        fs::write(&recipe, RECIPE).unwrap();
-        Self { dir, data, recipe }
-    }
-
-    fn out(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn arguments<'a>(&'a self, out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
-        let mut arguments =
-            vec!["pretrain", "--recipe", text(&self.recipe), "--data", text(&self.data), "--out", text(out)];
-        arguments.extend(more);
-        arguments
-    }
-
-    /// One process of a launcher's.
-    fn rank(&self, out: &Path, rank: u32, world_size: u32, port: u16, more: &[&str]) -> Command {
-        let mut command = command(&self.arguments(out, more));
-        command
-            .env("RANK", rank.to_string())
-            .env("WORLD_SIZE", world_size.to_string())
-            .env("MASTER_ADDR", "127.0.0.1")
-            .env("MASTER_PORT", port.to_string())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
+fn place() -> Place {
+    let place = Place::new(RECIPE);
+    pretrain(&place.data.join("held-out"), 50, "");
+    place
 }
 
 fn free_port() -> u16 {
@@ -107,7 +71,7 @@ fn signal(name: &str, pid: u32) {
 
 #[test]
 fn losses_are_the_same_for_one_two_and_four_processes() {
-    let place = Place::new();
+    let place = place();
     let run = |num_processes: &str| {
         let out = place.out(num_processes);
         succeed(&place.arguments(&out, &["--spawn", num_processes, "--threads", "1"]));
@@ -125,7 +89,7 @@ fn losses_are_the_same_for_one_two_and_four_processes() {
 
 #[test]
 fn a_run_goes_on_with_another_number_of_processes_as_if_nothing_had_happened() {
-    let place = Place::new();
+    let place = place();
     let (whole, changed) = (place.out("whole"), place.out("changed"));
     succeed(&place.arguments(&whole, &[]));
     let mut child = command(&place.arguments(&changed, &["--spawn", "2"]))
@@ -146,7 +110,7 @@ fn a_run_goes_on_with_another_number_of_processes_as_if_nothing_had_happened() {
 
 #[test]
 fn on_the_same_number_of_processes_a_run_goes_on_bit_for_bit_with_dropout_too() {
-    let place = Place::new();
+    let place = place();
     let with_dropout = RECIPE.replace("dropout_prob = 0.0", "dropout_prob = 0.1");
     fs::write(&place.recipe, with_dropout).unwrap();
     let (whole, resumed) = (place.out("whole"), place.out("resumed"));
@@ -164,7 +128,7 @@ fn on_the_same_number_of_processes_a_run_goes_on_bit_for_bit_with_dropout_too() 
 
 #[test]
 fn a_killed_process_ends_the_others_within_seconds_and_the_run_goes_on() {
-    let place = Place::new();
+    let place = place();
     let out = place.out("run");
     let port = free_port();
     let mut ranks: Vec<Child> = (0..2)
@@ -188,7 +152,7 @@ fn a_killed_process_ends_the_others_within_seconds_and_the_run_goes_on() {
 
 #[test]
 fn a_signal_to_one_process_saves_and_stops_all() {
-    let place = Place::new();
+    let place = place();
     let out = place.out("run");
     let port = free_port();
     let mut ranks: Vec<Child> = (0..2)
@@ -204,7 +168,7 @@ fn a_signal_to_one_process_saves_and_stops_all() {
 
 #[test]
 fn processes_that_do_not_meet_say_so_in_one_line() {
-    let place = Place::new();
+    let place = place();
     let out = place.out("run");
     let alone = |rank, port| place.rank(&out, rank, 2, port, &["--join-timeout", "1"]).output().unwrap();
     let port = free_port();
@@ -232,7 +196,7 @@ fn processes_that_do_not_meet_say_so_in_one_line() {
 
 #[test]
 fn processes_with_different_recipes_or_bad_input_leave_nothing_behind() {
-    let place = Place::new();
+    let place = place();
     let out = place.out("run");
     let port = free_port();
     let other = place.rank(&out, 1, 2, port, &["--steps", "9"]).spawn().unwrap();
@@ -251,8 +215,101 @@ fn processes_with_different_recipes_or_bad_input_leave_nothing_behind() {
 }
 
 #[test]
+fn a_process_that_cannot_listen_tells_all_in_seconds() {
+    let place = place();
+    let out = place.out("run");
+    let port = free_port();
+    let other = place.rank(&out, 1, 2, port, &[]).env("GLOO_SOCKET_IFNAME", "eth77").spawn().unwrap();
+    let started = Instant::now();
+    let first = place.rank(&out, 0, 2, port, &[]).output().unwrap();
+    let other = other.wait_with_output().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(20));
+    let line = one_line(&first);
+    assert!(line.starts_with("error: rank 1 on "), "{line}");
+    assert!(line.contains("GLOO_SOCKET_IFNAME: expected a network interface of this machine"), "{line}");
+    assert_eq!(line, one_line(&other));
+    assert!(!out.exists());
+}
+
+#[test]
+fn the_time_to_come_does_not_bound_the_time_to_answer() {
+    let place = place();
+    let out = place.out("run");
+    let port = free_port();
+    let more = ["--steps", "300", "--threads", "1", "--join-timeout", "5"];
+    let mut ranks: Vec<Child> = (0..2).map(|rank| place.rank(&out, rank, 2, port, &more).spawn().unwrap()).collect();
+    wait_for_step(&out, &mut ranks[0], 5);
+    signal("-STOP", ranks[1].id());
+    std::thread::sleep(Duration::from_secs(8));
+    signal("-CONT", ranks[1].id());
+    for rank in ranks {
+        let output = rank.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+}
+
+/// Cores that this process may run on.
+fn cores() -> Vec<usize> {
+    let set = rustix::thread::sched_getaffinity(None).unwrap();
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect()
+}
+
+#[test]
+fn a_process_has_a_thread_for_each_core_that_it_does_not_share() {
+    let place = place();
+    let cores = cores();
+    let [one, two] = cores[..2] else { panic!("two cores are needed") };
+    // Threads of the first process where the two are bound to these cores.
+    let threads = |first: &str, second: &str| {
+        let out = place.out(&format!("{first} {second}"));
+        let port = free_port();
+        let rank = |rank, cores: &str| {
+            let mut bound = Command::new("taskset");
+            bound.args(["--cpu-list", cores, env!("CARGO_BIN_EXE_cloze-train")]);
+            bound.args(place.arguments(&out, &["--steps", "2"]));
+            in_world(bound, rank, 2, port).spawn().unwrap()
+        };
+        for rank in [rank(0, first), rank(1, second)] {
+            let output = rank.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", stderr(&output));
+        }
+        metrics(&out, "run")[0]["machine"]["threads"].as_u64().unwrap()
+    };
+    let both = format!("{one},{two}");
+    assert_eq!(threads(&both, &both), 1, "they share two cores");
+    assert_eq!(threads(&both, &two.to_string()), 2, "the other one is bound to a core of its own");
+}
+
+#[test]
+fn a_process_killed_amid_an_evaluation_ends_the_others_within_seconds() {
+    let place = place();
+    let (train, dev, model, out) = (place.out("train"), place.out("dev"), place.out("model"), place.out("run"));
+    glue(&train, 32, "");
+    glue(&dev, 50_000, "");
+    succeed(&place.arguments(&model, &["--steps", "2"]));
+    let (train, dev, model, port) = (text(&train), text(&dev), text(&model), free_port());
+    let arguments = ["finetune", "glue", "--data", train, "--dev", dev, "--init", model, "--out", text(&out)];
+    let arguments = [&arguments[..], &["--epochs", "1", "--threads", "1"]].concat();
+    let rank = |rank| in_world(command(&arguments), rank, 2, port).spawn().unwrap();
+    let (first, mut other) = (rank(0), rank(1));
+    let started = Instant::now();
+    // It is saved before it is measured.
+    while !out.join("checkpoints/step-00000001").exists() {
+        assert!(started.elapsed() < Duration::from_secs(60), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    other.kill().unwrap();
+    let killed = Instant::now();
+    let output = first.wait_with_output().unwrap();
+    assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
+    assert!(stderr(&output).contains("error: lost another process of this run ("), "{}", stderr(&output));
+    assert!(metrics(&out, "evaluation").is_empty(), "the evaluation was over");
+    other.wait().unwrap();
+}
+
+#[test]
 fn fine_tuning_in_two_processes_learns_the_same() {
-    let place = Place::new();
+    let place = place();
     let (train, dev, model) = (place.out("train"), place.out("dev"), place.out("model"));
     glue(&train, 64, "");
     glue(&dev, 32, "");
@@ -262,13 +319,36 @@ fn fine_tuning_in_two_processes_learns_the_same() {
         let data = ["--data", text(&train), "--dev", text(&dev), "--init", text(&model), "--out", text(&out)];
         let more = ["--spawn", num_processes, "--epochs", "2", "--log-every", "1", "--threads", "1"];
         succeed(&[&["finetune", "glue"][..], &data, &more].concat());
+        let predictions = fs::read_to_string(out.join("predictions.tsv")).unwrap();
+        let answers: Vec<String> =
+            predictions.lines().map(|line| line.split('\t').take(3).collect::<Vec<_>>().join(" ")).collect();
         let evaluation = metrics(&out, "evaluation");
         let rows = metrics(&out, "step").into_iter().chain(evaluation);
-        rows.map(|row| row["loss"].as_f64().unwrap()).collect::<Vec<_>>()
+        (rows.map(|row| row["loss"].as_f64().unwrap()).collect::<Vec<_>>(), answers)
     };
-    let (one, two) = (finetune("one", "1"), finetune("two", "2"));
-    assert_eq!((one.len(), two.len()), (6, 6));
+    let ((one, predicted), (two, predicted_by_two)) = (finetune("one", "1"), finetune("two", "2"));
+    assert_eq!((one.len(), two.len(), predicted.len()), (6, 6, 33));
+    assert_eq!(predicted, predicted_by_two);
     for (expected, found) in one.iter().zip(&two) {
         assert!((found / expected - 1.0).abs() < 1e-5, "{one:?} {two:?}");
     }
+}
+
+#[test]
+fn questions_are_answered_by_two_processes_as_by_one() {
+    let place = place();
+    let (train, dev, model) = (place.out("train"), place.out("dev"), place.out("model"));
+    squad(&train, 64);
+    squad(&dev, 300);
+    succeed(&place.arguments(&model, &["--steps", "2"]));
+    let finetune = |name: &str, num_processes: &str| {
+        let out = place.out(name);
+        let data = ["--data", text(&train), "--dev", text(&dev), "--init", text(&model), "--out", text(&out)];
+        let more = ["--spawn", num_processes, "--epochs", "1", "--threads", "1"];
+        succeed(&[&["finetune", "squad"][..], &data, &more].concat());
+        json(&out.join("predictions.json"))
+    };
+    let one = finetune("one", "1");
+    assert_eq!(one.as_object().unwrap().len(), 300);
+    assert_eq!(one, finetune("two", "2"));
 }

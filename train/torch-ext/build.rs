@@ -44,8 +44,8 @@ fn build_nccl(libtorch: &Path, include: &Path) -> Option<String> {
     let packages = libtorch.join("../../nvidia").canonicalize().ok()?;
     let cuda = packages.join("cu13/include");
     let nccl = packages.join("nccl/include");
-    println!("cargo:rerun-if-changed={}", nccl.join("nccl.h").display());
-    println!("cargo:rerun-if-changed={}", cuda.join("crt").display());
+    watch(&nccl.join("nccl.h"));
+    watch(&cuda.join("crt"));
     if !nccl.join("nccl.h").is_file() || !cuda.join("crt").is_dir() {
         return None;
     }
@@ -66,4 +66,12 @@ fn build_nccl(libtorch: &Path, include: &Path) -> Option<String> {
         return None;
     }
     Some(library.to_string_lossy().into_owned())
+}
+
+/// Has cargo come back when `path` changes, or appears: told of a file that is not there, it would come back, and compile all,
+/// every time.
+fn watch(path: &Path) {
+    if let Some(found) = path.ancestors().find(|path| path.exists()) {
+        println!("cargo:rerun-if-changed={}", found.display());
+    }
 }

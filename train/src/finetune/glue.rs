@@ -9,10 +9,10 @@ use cloze_formats::dataset::Dataset;
 use cloze_formats::durable;
 use cloze_formats::finetune::{GlueTask, Metric};
 use cloze_formats::schema::LabelType;
-use cloze_formats::stream::{Cursor, GlobalBatch, GlueBatch, GlueGather, Labels, Stream, StreamConfig};
+use cloze_formats::stream::{GlobalBatch, GlueBatch, GlueGather, Labels};
 use serde_json::{Map, Value, json};
 
-use super::{Begun, DevSet, Evaluated, evaluation_due, measure};
+use super::{Begun, DevSet, Evaluated, Sweep, evaluation_due, measure};
 use crate::checkpoint::Position;
 use crate::error::{Error, Result};
 use crate::metrics::glue as metrics;
@@ -24,7 +24,7 @@ use crate::summary::{Summary, write_json};
 use crate::trainer::{Measurement, Task};
 use crate::world::{DataParallel, Group};
 
-/// Rows evaluated between two looks for a signal; within them, batches are sorted by length.
+/// Rows evaluated at once; within them, batches are sorted by length.
 const EVALUATED_AT_ONCE: u64 = 1024;
 
 /// Outputs of the head: the task's classes, or 1 for scores. Where the dataset does not name its labels, one more than the highest
@@ -133,9 +133,9 @@ impl Task for Glue {
         !self.dev.is_empty() && evaluation_due(position, total_steps)
     }
 
-    fn measure(&mut self, bert: &Bert, signals: &Signals, _group: &Group) -> Result<Option<Measurement>> {
-        let evaluate = |dev: &Arc<Dataset>| evaluate(bert, dev, self.batch_tokens, signals);
-        measure(&self.dev, &self.out, evaluate)
+    fn measure(&mut self, bert: &Bert, signals: &Signals, group: &Group) -> Result<Option<Measurement>> {
+        let sweep = Sweep { batch_tokens: self.batch_tokens, signals, group };
+        measure(&self.dev, &self.out, group.is_first(), |dev| evaluate(bert, dev, &sweep))
     }
 }
 
@@ -252,51 +252,42 @@ impl Evaluated for Evaluation {
 /// Predicts the label of every row of `dataset`, in its order; `None` if a signal came first.
 ///
 /// # Errors
-/// The dataset is damaged or does not fit the model.
-pub fn evaluate(
-    bert: &Bert,
-    dataset: &Arc<Dataset>,
-    batch_tokens: u64,
-    signals: &Signals,
-) -> Result<Option<Evaluation>> {
-    let config = StreamConfig {
-        global_batch_size: EVALUATED_AT_ONCE,
-        micro_batch_tokens: batch_tokens,
-        shuffle: false,
-        ..StreamConfig::default()
-    };
+/// The dataset is damaged or does not fit the model; a process is lost.
+pub fn evaluate(bert: &Bert, dataset: &Arc<Dataset>, sweep: &Sweep<'_>) -> Result<Option<Evaluation>> {
     let Head::SequenceClassification { num_labels } = bert.head() else {
         return Err(Error::Invalid(
             "expected a model with a head for sequence classification, found another".to_owned(),
         ));
     };
     check_labels(dataset, num_labels)?;
-    let stream = Stream::new(GlueGather(Arc::clone(dataset)), config);
-    let mut rows: Vec<(u64, Vec<f32>)> = Vec::new();
-    let mut sums = ClassificationSums::default();
-    let mut cursor = Cursor::default();
-    while !stream.is_done(cursor) {
-        let batch = stream.global_batch(cursor)?;
-        for micro_batch in &batch.micro_batches {
-            if signals.received().is_some() {
-                return Ok(None);
-            }
-            let (logits, batch_sums) = evaluate_classification(bert, micro_batch)?;
-            sums += batch_sums.unwrap_or_default();
-            let indices = &micro_batch.sequences.rows;
-            let logits = logits.chunks(num_labels as usize).map(<[f32]>::to_vec);
-            rows.extend(indices.iter().copied().zip(logits));
-        }
-        cursor = batch.next;
+    let width = num_labels as usize;
+    let (mut loss, mut logits) = (0.0, Vec::new());
+    let forward = |batch: &GlueBatch| {
+        let (logits, sums) = evaluate_classification(bert, batch)?;
+        loss += sums.unwrap_or_default().loss;
+        Ok(batch.sequences.rows.iter().copied().zip(logits.chunks(width).map(<[f32]>::to_vec)).collect())
+    };
+    let gather = GlueGather(Arc::clone(dataset));
+    let is_done = sweep.rows(
+        gather,
+        EVALUATED_AT_ONCE,
+        |_| Ok(width),
+        forward,
+        |_, values| {
+            logits.push(values.to_vec());
+            Ok(())
+        },
+    )?;
+    if !is_done {
+        return Ok(None);
     }
-    // Micro-batches are sorted by length.
-    rows.sort_by_key(|(row, _)| *row);
-    collect(dataset, rows, &sums).map(Some)
+    let loss = sweep.group.sum(&[loss])?[0];
+    collect(dataset, logits, loss / dataset.len().max(1) as f64).map(Some)
 }
 
-fn collect(dataset: &Dataset, rows: Vec<(u64, Vec<f32>)>, sums: &ClassificationSums) -> Result<Evaluation> {
+fn collect(dataset: &Dataset, logits: Vec<Vec<f32>>, mean_loss: f64) -> Result<Evaluation> {
     let (mut row_ids, mut classes, mut scores) = (Vec::new(), Vec::new(), Vec::new());
-    for &(row, _) in &rows {
+    for row in 0..logits.len() as u64 {
         let row = dataset.glue_row(row)?;
         row_ids.push(row.row_id);
         match row.label {
@@ -305,15 +296,14 @@ fn collect(dataset: &Dataset, rows: Vec<(u64, Vec<f32>)>, sums: &ClassificationS
             None => {}
         }
     }
-    let logits: Vec<Vec<f32>> = rows.into_iter().map(|(_, logits)| logits).collect();
     let is_regression = logits.iter().all(|logits| logits.len() == 1);
     let predictions = match is_regression {
         true => Labels::Scores(logits.iter().map(|logits| logits[0]).collect()),
         false => Labels::Classes(logits.iter().map(|logits| argmax(logits)).collect()),
     };
     let gold = dataset.manifest().columns.label_type().map(|labels| match labels {
-        LabelType::Class => (Labels::Classes(classes), sums.mean_loss()),
-        LabelType::Score => (Labels::Scores(scores), sums.mean_loss()),
+        LabelType::Class => (Labels::Classes(classes), mean_loss),
+        LabelType::Score => (Labels::Scores(scores), mean_loss),
     });
     Ok(Evaluation { task: GlueTask::of(dataset.manifest()), row_ids, predictions, logits, gold })
 }

@@ -2,6 +2,7 @@
 
 pub mod glue;
 pub mod squad;
+mod sweep;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -30,6 +31,7 @@ use crate::setup::{self, Origin, Resolve, Resumed};
 use crate::summary::{self, Summary};
 use crate::trainer::{Measurement, Outcome, Task, Trainer};
 use crate::world::{DataParallel, Group, Patience, World};
+pub use sweep::Sweep;
 
 /// What can be fine-tuned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,24 +207,26 @@ trait Evaluated {
 }
 
 /// Evaluates on one set after the other; `None` if a signal came first. Of several, each has its directory below `out`, and its name
-/// in front of its scores.
+/// in front of its scores. `is_first` of the processes writes for all.
 fn measure<E: Evaluated>(
     dev: &[DevSet],
     out: &Path,
+    is_first: bool,
     mut evaluate: impl FnMut(&Arc<Dataset>) -> Result<Option<E>>,
 ) -> Result<Option<Measurement>> {
     let (mut fields, mut words) = (Map::new(), Vec::new());
     for DevSet { name, dataset } in dev {
         let Some(evaluation) = evaluate(dataset)? else { return Ok(None) };
+        let dir = name.as_ref().map_or(out.to_owned(), |name| out.join(name));
+        if is_first {
+            fs::create_dir_all(&dir).map_err(Error::io(&dir))?;
+            evaluation.write(&dir)?;
+        }
         let Some(name) = name else {
-            evaluation.write(out)?;
             fields.extend(evaluation.scores());
             words.push(evaluation.words());
             continue;
         };
-        let dir = out.join(name);
-        fs::create_dir_all(&dir).map_err(Error::io(&dir))?;
-        evaluation.write(&dir)?;
         fields.extend(evaluation.scores().into_iter().map(|(key, value)| (format!("{name}/{key}"), value)));
         words.push(format!("{name}: {}", evaluation.words()));
     }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use cloze_formats::dataset::{Dataset, EXAMPLES};
 use cloze_formats::finetune::SquadVersion;
-use cloze_formats::stream::{Cursor, GlobalBatch, Sequences, SquadBatch, SquadGather, Stream, StreamConfig};
+use cloze_formats::stream::{Gather as _, GlobalBatch, SquadBatch, SquadGather};
 use serde_json::{Map, Value, json};
 
-use super::{Begun, DevSet, Evaluated, evaluation_due, measure};
+use super::{Begun, DevSet, Evaluated, Sweep, evaluation_due, measure};
 use crate::checkpoint::Position;
 use crate::error::{Error, Result};
 use crate::metrics::answers::{AnswerConfig, Candidate, NBest, Window, answer, answer_or_none, candidates};
@@ -23,7 +23,7 @@ use crate::summary::{Summary, write_json};
 use crate::trainer::{Measurement, Task};
 use crate::world::{DataParallel, Group};
 
-/// Windows evaluated between two looks for a signal; within them, batches are sorted by length.
+/// Windows evaluated at once; within them, batches are sorted by length.
 const EVALUATED_AT_ONCE: u64 = 256;
 
 pub(super) fn train(begun: Begun<'_>) -> Result<Summary> {
@@ -88,9 +88,9 @@ impl Task for Squad {
         !self.dev.is_empty() && evaluation_due(position, total_steps)
     }
 
-    fn measure(&mut self, bert: &Bert, signals: &Signals, _group: &Group) -> Result<Option<Measurement>> {
-        let evaluate = |dev: &Arc<Dataset>| evaluate(bert, dev, self.batch_tokens, &self.answers, signals);
-        measure(&self.dev, &self.out, evaluate)
+    fn measure(&mut self, bert: &Bert, signals: &Signals, group: &Group) -> Result<Option<Measurement>> {
+        let sweep = Sweep { batch_tokens: self.batch_tokens, signals, group };
+        measure(&self.dev, &self.out, group.is_first(), |dev| evaluate(bert, dev, &self.answers, &sweep))
     }
 }
 
@@ -179,60 +179,50 @@ struct Proposals {
 /// Answers every question of `dataset`; `None` if a signal came first.
 ///
 /// # Errors
-/// The dataset is damaged or does not fit the model.
+/// The dataset is damaged or does not fit the model; a process is lost.
 pub fn evaluate(
     bert: &Bert,
     dataset: &Arc<Dataset>,
-    batch_tokens: u64,
     answers: &AnswerConfig,
-    signals: &Signals,
+    sweep: &Sweep<'_>,
 ) -> Result<Option<Evaluation>> {
     let examples = read_examples(dataset)?;
     let by_id: BTreeMap<&str, &Example> = examples.iter().map(|example| (example.id.as_str(), example)).collect();
-    let config = StreamConfig {
-        global_batch_size: EVALUATED_AT_ONCE,
-        micro_batch_tokens: batch_tokens,
-        shuffle: false,
-        ..StreamConfig::default()
-    };
-    let stream = Stream::new(SquadGather(Arc::clone(dataset)), config);
+    let gather = SquadGather(Arc::clone(dataset));
     let mut found: BTreeMap<&str, Proposals> = BTreeMap::new();
-    let mut cursor = Cursor::default();
-    while !stream.is_done(cursor) {
-        let batch = stream.global_batch(cursor)?;
-        for SquadBatch { sequences, .. } in &batch.micro_batches {
-            if signals.received().is_some() {
-                return Ok(None);
-            }
-            let logits = question_answering_logits(bert, sequences)?;
-            for index in 0..sequences.num_sequences() {
-                let (id, proposed, null) = window_candidates(dataset, &by_id, sequences, index, &logits, answers)?;
-                let proposals = found.entry(id).or_default();
-                proposals.candidates.extend(proposed);
-                proposals.nulls.push(null);
-            }
-        }
-        cursor = batch.next;
-    }
-    Ok(Some(finish(SquadVersion::of(dataset.manifest()), &examples, found, answers)))
+    // Of each window the start logits, then the end logits.
+    let forward = |SquadBatch { sequences, .. }: &SquadBatch| {
+        let (starts, ends) = question_answering_logits(bert, sequences)?;
+        let tokens = sequences.cu_seqlens.windows(2).map(|w| w[0] as usize..w[1] as usize);
+        let logits = tokens.map(|tokens| [&starts[tokens.clone()], &ends[tokens]].concat());
+        Ok(sequences.rows.iter().copied().zip(logits).collect())
+    };
+    let width = |row| Ok(2 * SquadGather(Arc::clone(dataset)).row_length(row)?);
+    let is_done = sweep.rows(gather, EVALUATED_AT_ONCE, width, forward, |row, logits| {
+        let (id, proposed, null) = window_candidates(dataset, &by_id, row, logits, answers)?;
+        let proposals = found.entry(id).or_default();
+        proposals.candidates.extend(proposed);
+        proposals.nulls.push(null);
+        Ok(())
+    })?;
+    Ok(is_done.then(|| finish(SquadVersion::of(dataset.manifest()), &examples, found, answers)))
 }
 
-/// The question that window `index` of a micro-batch is of, the answers it proposes, and what it says for there being none.
+/// The question that window `row` is of, the answers it proposes, and what it says for there being none.
 fn window_candidates<'e>(
     dataset: &Dataset,
     by_id: &BTreeMap<&'e str, &'e Example>,
-    sequences: &Sequences,
-    index: usize,
-    (start_logits, end_logits): &(Vec<f32>, Vec<f32>),
+    row: u64,
+    logits: &[f32],
     answers: &AnswerConfig,
 ) -> Result<(&'e str, Vec<Candidate>, Candidate)> {
-    let row = dataset.squad_row(sequences.rows[index])?;
+    let row = dataset.squad_row(row)?;
     let Some(&example) = by_id.get(row.example_id) else {
         let message = format!("expected question {:?} of the shards, found none; rebuild the dataset", row.example_id);
         return Err(Error::file(dataset.dir().join(EXAMPLES), message));
     };
-    let cls = sequences.cu_seqlens[index] as usize;
-    let first = cls + usize::from(row.segment_a_length);
+    let (start_logits, end_logits) = logits.split_at(logits.len() / 2);
+    let first = usize::from(row.segment_a_length);
     let context = first..first + row.context_starts.len();
     let window = Window {
         number: row.window,
@@ -242,7 +232,7 @@ fn window_candidates<'e>(
         start_logits: &start_logits[context.clone()],
         end_logits: &end_logits[context],
     };
-    let null = Candidate::none(row.window, start_logits[cls], end_logits[cls]);
+    let null = Candidate::none(row.window, start_logits[0], end_logits[0]);
     Ok((example.id.as_str(), candidates(&example.context, &window, answers), null))
 }
 

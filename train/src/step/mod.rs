@@ -110,11 +110,10 @@ fn accumulate<B: Batch + Sync>(
         if micro_batches.is_empty() {
             parallel.before_last_backward()?;
         }
-        parallel.after_last_backward()?;
-        sums.read(num_sums)?
+        parallel.after_last_backward(|| sums.read(num_sums))?
     };
     ended(Part::AllReduce);
-    parallel.group().sum(&sums)
+    Ok(sums)
 }
 
 /// Makes the dropout of a micro-batch its own, whichever thread computes it and whatever it computed before.

@@ -63,12 +63,7 @@ pub trait Task {
     /// Whether to measure at this position (once per position: the trainer remembers).
     fn is_due(&self, position: &Position, total_steps: u64) -> bool;
 
-    /// Whether all processes measure together; otherwise the first one does, and the others wait.
-    fn measures_together(&self) -> bool {
-        false
-    }
-
-    /// Measures the model on held-out data; `None` if a signal came first. Together, nobody may leave early.
+    /// Measures the model on held-out data, all processes together; `None`, in all of them, if a signal came first.
     fn measure(&mut self, bert: &Bert, signals: &Signals, group: &Group) -> Result<Option<Measurement>>;
 }
 
@@ -340,13 +335,9 @@ impl Trainer<'_> {
         window: &Window<T::Sums>,
         progress: &Progress,
     ) -> Result<Option<i32>> {
-        let takes_part = self.is_first() || task.measures_together();
-        let measured = match takes_part {
-            true => task.measure(&self.bert, &self.signals, self.parallel.group()),
-            false => Ok(None),
-        };
+        let measured = task.measure(&self.bert, &self.signals, self.parallel.group());
         let measurement = self.group().agree(measured)?;
-        let interrupted = self.signals.received().filter(|_| takes_part && measurement.is_none());
+        let interrupted = self.signals.received().filter(|_| measurement.is_none());
         let signal = self.group().maximum(interrupted.map_or(0.0, f64::from))?;
         if signal > 0.0 {
             return Ok(Some(signal as i32));

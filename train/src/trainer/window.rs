@@ -72,7 +72,8 @@ pub(super) struct Window<S> {
     num_steps: u64,
     num_instances: u64,
     num_tokens: u64,
-    num_padded_tokens: u64,
+    /// Of all processes, as far as this one knows by its own; what a checkpoint keeps holds for any number of processes.
+    num_padded_tokens: f64,
     num_flops: f64,
     data_wait_s: f64,
     step_s: f64,
@@ -120,15 +121,16 @@ impl<S> Window<S> {
         self.num_steps += 1;
         self.num_instances += batch.num_instances;
         self.num_tokens += batch.num_tokens;
-        let (mut num_tokens, mut squares) = (0, 0.0);
+        let (mut num_tokens, mut num_padded_tokens, mut squares) = (0, 0, 0.0);
         for sequences in batch.micro_batches.iter().map(Batch::sequences) {
-            self.num_padded_tokens += (sequences.num_sequences() * sequences.max_len()) as u64;
+            num_padded_tokens += sequences.num_sequences() * sequences.max_len();
             num_tokens += sequences.num_tokens();
             squares += sequences.cu_seqlens.windows(2).map(|w| f64::from(w[1] - w[0]).powi(2)).sum::<f64>();
         }
-        // The micro-batches are this process's; the others' are alike.
-        squares *= batch.num_tokens as f64 / num_tokens.max(1) as f64;
-        let lengths = (batch.num_tokens as f64, squares);
+        // The micro-batches are this process's; the others' are alike. One without any knows of no padding.
+        let of_all = |own: f64| own * batch.num_tokens as f64 / num_tokens.max(1) as f64;
+        self.num_padded_tokens += of_all(num_padded_tokens.max(1) as f64);
+        let lengths = (batch.num_tokens as f64, of_all(squares));
         let load = Load::new(self.meter.head, batch.num_instances as f64, lengths, batch.num_masked as f64);
         self.num_flops += training_flops(&self.meter.config, load);
         self.data_wait_s += step.waited;
@@ -138,9 +140,9 @@ impl<S> Window<S> {
         self.loss_scale = step.loss_scale;
     }
 
-    /// Makes what differs between processes that of all: padded tokens add up, the longest wait counts.
+    /// Makes what differs between processes that of all: the mean of what they know of padding, the longest wait.
     pub fn join(&mut self, group: &Group) -> Result<()> {
-        self.num_padded_tokens = group.sum(&[self.num_padded_tokens as f64])?[0] as u64;
+        self.num_padded_tokens = group.sum(&[self.num_padded_tokens])?[0] / f64::from(group.world().world_size);
         self.data_wait_s = group.maximum(self.data_wait_s)?;
         Ok(())
     }
@@ -177,7 +179,7 @@ impl<S> Window<S> {
             loss_scale: self.loss_scale,
             sequences_per_s: self.num_instances as f64 / self.step_s,
             tokens_per_s: self.num_tokens as f64 / self.step_s,
-            padded_tokens_per_s: self.num_padded_tokens as f64 / self.step_s,
+            padded_tokens_per_s: self.num_padded_tokens / self.step_s,
             mfu: self.mfu(),
             data_wait_s: self.data_wait_s,
             data_wait_share: self.data_wait_s / self.step_s,
@@ -209,6 +211,47 @@ mod tests {
     use super::*;
     use cloze_formats::stream::{Cursor, PretrainBatch, Sequences};
 
+    /// Two sequences of 4 and 8 tokens in one micro-batch, 16 with padding, in a global batch of `num_tokens`.
+    fn batch(num_tokens: u64) -> GlobalBatch<PretrainBatch> {
+        let sequences =
+            Sequences { input_ids: vec![5; 12], cu_seqlens: vec![0, 4, 12], rows: vec![0, 1], ..Sequences::default() };
+        let micro_batch = PretrainBatch { sequences, ..PretrainBatch::default() };
+        let num_instances = num_tokens / 6;
+        GlobalBatch {
+            micro_batches: vec![micro_batch],
+            num_instances,
+            num_masked: 3,
+            num_tokens,
+            next: Cursor::default(),
+        }
+    }
+
+    const STEP: Step = Step { learning_rate: 1.0, gradient_norm: 1.0, loss_scale: None, waited: 0.5, seconds: 2.0 };
+
+    #[test]
+    fn what_a_checkpoint_keeps_is_of_all_processes_whatever_their_number() {
+        let padded_per_s = |window: &Window<()>| {
+            serde_json::to_value(window.row(&Position::default(), Map::new(), 2)).unwrap()["padded_tokens_per_s"]
+                .clone()
+        };
+        // One of two processes that have as much each.
+        let mut window = Window::<()>::restored(None, Rc::default());
+        window.add(&batch(24), STEP);
+        let saved = serde_json::to_value(&window).unwrap();
+        // On its own it goes on with a step of as many tokens.
+        let mut window = Window::<()>::restored(Some(&saved), Rc::default());
+        window.add(&batch(12), STEP);
+        window.join(&Group::alone()).unwrap();
+        assert_eq!(padded_per_s(&window), (32.0 + 16.0) / 4.0);
+    }
+
+    #[test]
+    fn a_process_without_a_share_knows_of_no_padding() {
+        let mut window = Window::<()>::restored(None, Rc::default());
+        window.add(&GlobalBatch { micro_batches: Vec::new(), ..batch(12) }, STEP);
+        assert_eq!(window.num_padded_tokens, 12.0);
+    }
+
     #[test]
     fn utilisation_counts_real_tokens_each_sequence_by_its_own_length() {
         let config = BertConfig { vocab_size: 100, hidden_size: 8, intermediate_size: 32, ..BertConfig::default() };
@@ -216,19 +259,8 @@ mod tests {
         let load = Load { tokens: 12.0, squares: 4.0 * 4.0 + 8.0 * 8.0, predictions: 3.0, read: 3.0 + 2.0 };
         let flops = training_flops(&config, load);
         let meter = Meter { config, head: Head::PreTraining, matmul_flops_per_s: Some(1e6) };
-        let sequences =
-            Sequences { input_ids: vec![5; 12], cu_seqlens: vec![0, 4, 12], rows: vec![0, 1], ..Sequences::default() };
-        let micro_batch = PretrainBatch { sequences, ..PretrainBatch::default() };
-        let batch = GlobalBatch {
-            micro_batches: vec![micro_batch],
-            num_instances: 2,
-            num_masked: 3,
-            num_tokens: 12,
-            next: Cursor::default(),
-        };
         let mut window = Window::<()>::restored(None, Rc::new(meter));
-        let step = Step { learning_rate: 1.0, gradient_norm: 1.0, loss_scale: None, waited: 0.5, seconds: 2.0 };
-        window.add(&batch, step);
+        window.add(&batch(12), STEP);
         let expected = flops / 2.0 / 1e6;
         assert!((window.mfu().unwrap() / expected - 1.0).abs() < 1e-12);
         let row = serde_json::to_value(window.take().row(&Position::default(), Map::new(), 2)).unwrap();

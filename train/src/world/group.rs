@@ -2,18 +2,19 @@
 
 use std::ops::Range;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use cloze_torch_ext::distributed::{Backend, Meeting, Reduce, Reducer, Store};
+use cloze_torch_ext::distributed::{Backend, Reduce, Reducer, Store};
 use tch::{Device, Tensor};
 
-use super::{MeetingPoint, Patience, World};
+use super::meeting::{Met, meet};
+use super::{Patience, World};
 use crate::error::{Error, Result};
 use crate::parameters::Parameters;
 use crate::progress;
 
-/// How often a process that waits for others looks for them.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long the last buckets may take once all processes have sent theirs on their way: the time is the network's alone.
+const NETWORK_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Elements of a gradient bucket: 16 MiB of f32, large enough for the network, small enough to be on its way early.
 const BUCKET_LEN: i64 = 4 << 20;
@@ -43,19 +44,14 @@ impl Group {
     /// Meets the other processes of `world`. From here on only the first of them says what it does.
     ///
     /// # Errors
-    /// The meeting point cannot be reached or is taken, or a process does not come.
+    /// The meeting point cannot be reached or is taken, a process does not come, or two cannot reach each other.
     pub fn join(world: World, patience: Patience) -> Result<Self> {
         let Some(point) = world.meeting_point.clone().filter(|_| !world.is_alone()) else {
             return Ok(Self { world, links: None });
         };
         progress::be_quiet(!world.is_first());
-        let store = open(&world, &point, patience)?;
-        gather(&world, &point, &store, patience)?;
-        let is_local = ["127.0.0.1", "localhost", "::1"].contains(&point.host.as_str());
-        let named = std::env::var("GLOO_SOCKET_IFNAME").ok().filter(|name| !name.is_empty());
-        let interface = named.as_deref().or(if is_local { Some("lo") } else { None });
-        let control = Backend::gloo(&store, world.rank, world.world_size, interface, patience.operation)
-            .map_err(|error| lost(&error))?;
+        let Met { store, control, core_sharers } = meet(&world, &point, patience)?;
+        let world = World { core_sharers, ..world };
         Ok(Self { world, links: Some(Links { control, store, patience }) })
     }
 
@@ -90,6 +86,17 @@ impl Group {
         let tensor = Tensor::f_from_slice(values)?;
         links.control.all_reduce(&tensor, how).map_err(|error| lost(&error))?;
         Ok(Vec::try_from(tensor)?)
+    }
+
+    /// Adds up `values`, place by place, over all processes.
+    ///
+    /// # Errors
+    /// A process is lost.
+    pub fn sum_in_place(&self, values: &mut [f32]) -> Result<()> {
+        let Some(links) = &self.links else { return Ok(()) };
+        let tensor = Tensor::f_from_slice(values)?;
+        links.control.all_reduce(&tensor, Reduce::Sum).map_err(|error| lost(&error))?;
+        Ok(tensor.f_copy_data(values, values.len())?)
     }
 
     /// Passes `result` on if every process has succeeded. Of those that failed, the one of the lowest rank keeps its error, the
@@ -174,56 +181,7 @@ impl Group {
     }
 }
 
-fn open(world: &World, point: &MeetingPoint, patience: Patience) -> Result<Store> {
-    let MeetingPoint { host, port, is_served, attempt } = point;
-    let is_server = world.is_first() && !is_served;
-    let prefix = format!("cloze/{attempt}");
-    let meeting = Meeting { host, port: *port, is_server, prefix: &prefix, timeout: patience.join };
-    Store::open(&meeting).map_err(|error| {
-        let text = error.to_string();
-        Error::Invalid(if is_server && (text.contains("EADDRINUSE") || text.contains("in use")) {
-            format!("port {port}: expected a free port to meet the other processes at, found it in use; set MASTER_PORT")
-        } else {
-            format!(
-                "{host}:{port}: expected the process of rank 0 there within {}, found none ({text}); check MASTER_ADDR and \
-                 MASTER_PORT, and that rank 0 runs",
-                progress::duration(patience.join.as_secs_f64())
-            )
-        })
-    })
-}
-
-/// Waits until every process is there.
-fn gather(world: &World, point: &MeetingPoint, store: &Store, patience: Patience) -> Result<()> {
-    let MeetingPoint { host, port, .. } = point;
-    let gone = |error: cloze_torch_ext::Error| lost(&error);
-    if store.add(&format!("rank/{}", world.rank), 1).map_err(gone)? > 1 {
-        return Err(Error::Invalid(format!(
-            "{host}:{port}: expected one process of rank {}, found another one; give each process its own RANK, and each \
-             run its own MASTER_PORT",
-            world.rank
-        )));
-    }
-    store.add("here", 1).map_err(gone)?;
-    let started = Instant::now();
-    loop {
-        let here = store.add("here", 0).map_err(gone)?;
-        if here >= i64::from(world.world_size) {
-            return Ok(());
-        }
-        if started.elapsed() > patience.join {
-            return Err(Error::Invalid(format!(
-                "{host}:{port}: expected {} processes within {}, found {here}; start the others, or allow more time with \
-                 --join-timeout",
-                world.world_size,
-                progress::duration(patience.join.as_secs_f64())
-            )));
-        }
-        std::thread::sleep(LOOK_EVERY);
-    }
-}
-
-fn lost(error: &cloze_torch_ext::Error) -> Error {
+pub(super) fn lost(error: &cloze_torch_ext::Error) -> Error {
     Error::LostPeer { message: error.to_string() }
 }
 
@@ -269,12 +227,26 @@ impl DataParallel {
         self.reducer.as_ref().map_or(Ok(()), |reducer| Ok(reducer.arm()?))
     }
 
-    /// After it: waits until the gradient is that of all processes.
+    /// After it: the sums over all processes of what `read` gives. On return the gradient is that of all processes, too.
+    ///
+    /// The sums are read and added up over the hosts while the gradient is under way: should a process be gone, this one hears
+    /// of it there, and not inside of its GPU, where it would wait for ever.
     ///
     /// # Errors
     /// A process is lost; the gradient is then undefined, parameters and moments are as before.
-    pub fn after_last_backward(&self) -> Result<()> {
-        self.reducer.as_ref().map_or(Ok(()), |reducer| reducer.wait().map_err(|error| lost(&error)))
+    pub fn after_last_backward(&self, read: impl FnOnce() -> Result<Vec<f64>>) -> Result<Vec<f64>> {
+        let Some(reducer) = &self.reducer else { return self.group.sum(&read()?) };
+        let sums = || {
+            reducer.finish().map_err(|error| lost(&error))?;
+            let sums = self.group.sum(&read()?)?;
+            reducer.wait(NETWORK_TIMEOUT).map_err(|error| lost(&error))?;
+            Ok(sums)
+        };
+        sums().inspect_err(|_| {
+            if let Err(error) = reducer.abort() {
+                progress::say(&error.to_string());
+            }
+        })
     }
 }
 

@@ -7,10 +7,10 @@ type Found = Result<Option<World>, String>;
 
 const DEFAULT_PORT: u16 = 29_500;
 
-/// The world of this process, in this order: `RANK` and `WORLD_SIZE` (torchrun, PyTorchJob, by hand); a Slurm step (srun);
-/// Open MPI, MPICH and its kin. A launcher of one process says nothing: the next one is asked.
+/// The world of this process, in this order: `RANK` and `WORLD_SIZE` (torchrun, PyTorchJob, by hand); `PET_NODE_RANK` and
+/// `PET_NNODES` (Kubernetes TrainJob); a Slurm step (srun); Open MPI, MPICH and its kin. A launcher of one process says nothing: the next one is asked.
 pub(super) fn resolve(env: Environment<'_>) -> Result<World, String> {
-    for launcher in [by_name, slurm, mpi] {
+    for launcher in [by_name, train_job, slurm, mpi] {
         if let Some(world) = launcher(env)?.filter(|world| world.world_size > 1) {
             return Ok(world);
         }
@@ -40,12 +40,40 @@ fn by_name(env: Environment<'_>) -> Found {
         launcher: if is_torchrun { "torchrun" } else { "environment" },
         meeting_point: Some(MeetingPoint {
             host: env("MASTER_ADDR").unwrap_or_else(|| "127.0.0.1".to_owned()),
-            port: port(env)?.unwrap_or(DEFAULT_PORT),
+            port: port(env, "MASTER_PORT")?.unwrap_or(DEFAULT_PORT),
             is_served: env("TORCHELASTIC_USE_AGENT_STORE").is_some_and(|value| value == "True"),
             attempt: env("TORCHELASTIC_RESTART_COUNT").unwrap_or_else(|| "0".to_owned()),
         }),
+        ..World::alone()
     };
     checked(world, "RANK", "WORLD_SIZE")
+}
+
+/// What Kubeflow's TrainJob tells torchrun, where this program was started in its place: one process a machine.
+fn train_job(env: Environment<'_>) -> Found {
+    // A range of nodes (`1:4`) is for torchrun alone.
+    let Some(world_size) = env("PET_NNODES").and_then(|nodes| nodes.parse().ok()) else { return Ok(None) };
+    let Some(rank) = number(env, "PET_NODE_RANK")? else { return Ok(None) };
+    // `auto`, `cpu` and `gpu` leave it to the machine.
+    let per_node: u32 = env("PET_NPROC_PER_NODE").and_then(|number| number.parse().ok()).unwrap_or(1);
+    if world_size > 1 && per_node > 1 {
+        return Err(format!(
+            "PET_NPROC_PER_NODE: expected 1 without torchrun, found {per_node}; start this program with torchrun --no-python"
+        ));
+    }
+    let world = World {
+        rank,
+        world_size,
+        launcher: "kubernetes",
+        meeting_point: Some(MeetingPoint {
+            host: env("PET_MASTER_ADDR").unwrap_or_else(|| "127.0.0.1".to_owned()),
+            port: port(env, "PET_MASTER_PORT")?.unwrap_or(DEFAULT_PORT),
+            is_served: false,
+            attempt: "0".to_owned(),
+        }),
+        ..World::alone()
+    };
+    checked(world, "PET_NODE_RANK", "PET_NNODES")
 }
 
 /// A step that srun started. A batch script that is not run by srun has SLURM_PROCID too, but is one process.
@@ -71,10 +99,11 @@ fn slurm(env: Environment<'_>) -> Found {
         launcher: "slurm",
         meeting_point: Some(MeetingPoint {
             host,
-            port: port(env)?.unwrap_or(20_000 + (job % 20_000) as u16),
+            port: port(env, "MASTER_PORT")?.unwrap_or(20_000 + (job % 20_000) as u16),
             is_served: false,
             attempt: format!("{}.{step}", env("SLURM_RESTART_COUNT").unwrap_or_else(|| "0".to_owned())),
         }),
+        ..World::alone()
     };
     checked(world, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
 }
@@ -106,10 +135,11 @@ fn mpi(env: Environment<'_>) -> Found {
             launcher: "mpi",
             meeting_point: Some(MeetingPoint {
                 host,
-                port: port(env)?.unwrap_or(DEFAULT_PORT),
+                port: port(env, "MASTER_PORT")?.unwrap_or(DEFAULT_PORT),
                 is_served: false,
                 attempt: env("OMPI_MCA_ess_base_jobid").or_else(|| env("PMIX_NAMESPACE")).unwrap_or_default(),
             }),
+            ..World::alone()
         };
         return checked(world, rank_name, size_name);
     }
@@ -121,7 +151,7 @@ fn checked(world: World, rank_name: &str, size_name: &str) -> Found {
     match world_size {
         0 => Err(format!("{size_name}: expected at least 1 process, found 0")),
         _ if rank >= world_size => Err(format!("{rank_name}: expected a rank below {world_size}, found {rank}")),
-        _ => Ok(Some(world)),
+        _ => Ok(Some(World { core_sharers: world.local_world_size, ..world })),
     }
 }
 
@@ -130,11 +160,11 @@ fn number(env: Environment<'_>, name: &str) -> Result<Option<u32>, String> {
     text.trim().parse().map(Some).map_err(|_| format!("{name}: expected a number from 0 up, found '{text}'"))
 }
 
-fn port(env: Environment<'_>) -> Result<Option<u16>, String> {
-    let Some(text) = env("MASTER_PORT") else { return Ok(None) };
+fn port(env: Environment<'_>, name: &str) -> Result<Option<u16>, String> {
+    let Some(text) = env(name) else { return Ok(None) };
     match text.trim().parse() {
         Ok(port) if port > 0 => Ok(Some(port)),
-        _ => Err(format!("MASTER_PORT: expected a port from 1 to 65535, found '{text}'")),
+        _ => Err(format!("{name}: expected a port from 1 to 65535, found '{text}'")),
     }
 }
 
@@ -201,6 +231,25 @@ mod tests {
                 .unwrap();
         assert_eq!((world.local_rank, world.local_world_size), (0, 1));
         assert_eq!(place(&world), ("job-master-0", 23_456, false));
+    }
+
+    #[test]
+    fn a_train_job_has_one_process_a_machine_unless_torchrun_starts_them() {
+        let job = [
+            ("PET_NNODES", "4"),
+            ("PET_NODE_RANK", "3"),
+            ("PET_NPROC_PER_NODE", "auto"),
+            ("PET_MASTER_ADDR", "job-node-0-0.job"),
+            ("PET_MASTER_PORT", "29400"),
+        ];
+        let found = world(&job).unwrap();
+        assert_eq!((found.rank, found.world_size, found.local_world_size, found.launcher), (3, 4, 1, "kubernetes"));
+        assert_eq!(place(&found), ("job-node-0-0.job", 29_400, false));
+        let by_torchrun = [("RANK", "30"), ("WORLD_SIZE", "32"), ("LOCAL_RANK", "6"), ("LOCAL_WORLD_SIZE", "8")];
+        assert_eq!(world(&[&job[..], &by_torchrun].concat()).unwrap().rank, 30);
+        let several = [&job[..2], &[("PET_NPROC_PER_NODE", "8")]].concat();
+        assert!(world(&several).unwrap_err().starts_with("PET_NPROC_PER_NODE: expected 1 without torchrun, found 8"));
+        assert_eq!(world(&[("PET_NNODES", "1:4"), ("PET_NODE_RANK", "0")]).unwrap(), World::alone());
     }
 
     #[test]

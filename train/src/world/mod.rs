@@ -2,10 +2,12 @@
 
 mod group;
 mod launcher;
+mod meeting;
 mod spawn;
 
 use std::time::Duration;
 
+use cloze_torch_ext::distributed::Timeouts;
 use serde::Serialize;
 
 pub use group::{DataParallel, Group};
@@ -24,7 +26,9 @@ pub struct World {
     pub world_size: u32,
     /// Number of processes on this machine.
     pub local_world_size: u32,
-    /// Who told: `torchrun`, `environment`, `slurm`, `mpi` or `none`.
+    /// Number of processes that may run on the same cores as this one, itself included. Before they have met, all on this machine.
+    pub core_sharers: u32,
+    /// Who told: `torchrun`, `environment`, `kubernetes`, `slurm`, `mpi` or `none`.
     pub launcher: &'static str,
     /// Where they meet; `None` for a process on its own.
     pub meeting_point: Option<MeetingPoint>,
@@ -46,8 +50,8 @@ pub struct MeetingPoint {
 impl World {
     /// A process on its own.
     pub fn alone() -> Self {
-        let (rank, local_rank, world_size, local_world_size) = (0, 0, 1, 1);
-        Self { rank, local_rank, world_size, local_world_size, launcher: "none", meeting_point: None }
+        let (rank, local_rank, world_size, local_world_size, core_sharers) = (0, 0, 1, 1, 1);
+        Self { rank, local_rank, world_size, local_world_size, core_sharers, launcher: "none", meeting_point: None }
     }
 
     /// From the environment of this process.
@@ -56,6 +60,12 @@ impl World {
     /// A launcher's variables are incomplete or contradict each other.
     pub fn from_environment() -> Result<Self> {
         launcher::resolve(&|name| std::env::var(name).ok().filter(|value| !value.is_empty())).map_err(Error::Invalid)
+    }
+
+    /// Threads for this process, so that those who share its cores have as many: launchers bind processes to cores, or do not.
+    pub fn threads(&self) -> u32 {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+        (cores / self.core_sharers).max(1)
     }
 
     /// Whether there is no other process.
@@ -74,8 +84,20 @@ impl World {
 pub struct Patience {
     /// For all to come, at the start.
     pub join: Duration,
-    /// For a silent peer in an operation; one whose connection closes is noticed at once.
+    /// For a silent peer in an operation; one whose connection closes is noticed at once, one whose host vanishes within
+    /// [`HOST_TIMEOUT`].
     pub operation: Duration,
+}
+
+/// How long the host of a peer may not answer: longer than a network takes to find another way, short enough for a person.
+const HOST_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Patience {
+    fn timeouts(self) -> Timeouts {
+        // Gloo waits five times as long for a connection that the other side is to open.
+        let connect = self.join / 5;
+        Timeouts { connect, operation: self.operation, host: HOST_TIMEOUT.min(self.operation) }
+    }
 }
 
 impl Default for Patience {

@@ -1,6 +1,8 @@
 //! Small datasets, made with the writers of cloze-formats, and the program under test.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+mod place;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,6 +13,8 @@ use cloze_formats::rng::{KeyedRng, Purpose};
 use cloze_formats::row::{GlueRow, Label, PretrainRow, Row, SquadRow};
 use cloze_formats::schema::{LabelType, Layout};
 use cloze_formats::vocabulary::Vocabulary;
+#[allow(unused_imports, reason = "each test file uses its own part")]
+pub use place::{Place, TINY, in_world};
 
 /// Tokens of the test vocabulary: five special ones, then words `w5`, `w6`, ...
 pub const NUM_TOKENS: u32 = 64;
@@ -281,31 +285,10 @@ fn offsets(words: &[u32]) -> (Vec<u32>, Vec<u32>) {
     (starts, ends)
 }
 
-/// A recipe of a model that takes milliseconds a step.
+/// [`TINY`] in a file.
 pub fn recipe(dir: &Path) -> PathBuf {
     let path = dir.join("tiny.toml");
-    let text = "
-[run]
-threads = 1
-device = \"cpu\"
-log_every = 5
-checkpoint_every = 10
-[model]
-hidden_size = 32
-num_hidden_layers = 2
-num_attention_heads = 2
-max_position_embeddings = 32
-[data]
-global_batch_size = 16
-micro_batch_tokens = 128
-held_out_every = 20
-[optimizer]
-learning_rate = 0.01
-[schedule]
-steps = 40
-warmup_fraction = 0.1
-";
-    fs::write(&path, text).unwrap();
+    fs::write(&path, TINY).unwrap();
     path
 }
 

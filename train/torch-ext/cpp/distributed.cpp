@@ -10,13 +10,23 @@
 
 #include <c10/util/Logging.h>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <mutex>
+#include <thread>
 
 #include "try.h"
 
 using WorkRef = c10::intrusive_ptr<c10d::Work>;
+using InterfaceRef = std::shared_ptr<::gloo::transport::Device>;
+using Clock = std::chrono::steady_clock;
 
 static WorkRef all_reduce(const BackendRef& backend, const at::Tensor& tensor, c10d::ReduceOp::RedOpType op) {
   c10d::AllreduceOptions options;
@@ -52,18 +62,45 @@ class Reducer {
     }
   }
 
-  // Starts what has not been started (leaves that this rank's loss did not reach) and waits for all.
-  void wait() {
+  // Starts what has not been started: leaves that this rank's loss did not reach.
+  void finish() {
     std::lock_guard<std::mutex> lock(mutex_);
-    TORCH_CHECK(armed_, "wait without arm");
+    TORCH_CHECK(armed_, "finish without arm");
     armed_ = false;
     if (failure_) std::rethrow_exception(failure_);
     while (works_.size() < buckets_.size()) launch();
-    for (auto& work : works_) work->wait();
+  }
+
+  // Waits for all. Over NCCL a wait that the GPU would do, for ever if a peer is gone, is done here first, for so long.
+  void wait(std::chrono::milliseconds timeout) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto end = Clock::now() + timeout;
+    for (auto& work : works_) {
+      if (is_nccl()) wait_on_host(*work, end);
+      work->wait();
+    }
     works_.clear();
   }
 
+  // Ends what is under way, so that the GPU is free again. Gloo's operations end by themselves.
+  void abort() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    armed_ = false;
+    works_.clear();
+    if (is_nccl()) backend_->abort();
+  }
+
  private:
+  bool is_nccl() const { return backend_->getBackendName() == "nccl"; }
+
+  static void wait_on_host(c10d::Work& work, Clock::time_point end) {
+    while (!work.isCompleted()) {
+      TORCH_CHECK(Clock::now() < end, "NCCL: the gradient of all processes did not come in time");
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+    if (auto exception = work.exception()) std::rethrow_exception(exception);
+  }
+
   void launch() { works_.push_back(all_reduce(backend_, buckets_[works_.size()], c10d::ReduceOp::SUM)); }
 
   BackendRef backend_;
@@ -94,6 +131,27 @@ static void quieten_log() {
   }
 }
 
+// A host that vanishes closes no connection. The system looks for it where nothing is under way (keep-alive), and gives up on what
+// it does not acknowledge; a process that only computes is not touched, for its system answers. Gloo and the store have no option for
+// it, so it is set on all TCP connections of this process, which are theirs.
+static void look_for_vanished_hosts(std::chrono::milliseconds patience) {
+  int seconds = std::max<int>(1, static_cast<int>(patience.count() / 1000));
+  int on = 1, idle = std::max(1, seconds / 3), every = std::max(1, seconds / 6), count = 4;
+  unsigned unacknowledged = static_cast<unsigned>(patience.count());
+  std::error_code ignored;
+  for (auto& entry : std::filesystem::directory_iterator("/proc/self/fd", ignored)) {
+    int fd = std::atoi(entry.path().filename().c_str());
+    int protocol = 0;
+    socklen_t len = sizeof protocol;
+    if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) != 0 || protocol != IPPROTO_TCP) continue;
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof every);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged, sizeof unacknowledged);
+  }
+}
+
 extern "C" {
 // The store at host:port, which this process serves if `is_server`; keys are its own under `prefix`.
 int cloze_store_open(const char* host, uint16_t port, int is_server, const char* prefix, int64_t timeout_ms, StoreRef** out,
@@ -114,17 +172,42 @@ int cloze_store_add(StoreRef* store, const char* key, int64_t by, int64_t* sum, 
   TRY(error, *sum = (*store)->add(key, by))
 }
 
+int cloze_store_set(StoreRef* store, const char* key, const char* text, char** error) {
+  TRY(error, (*store)->set(std::string(key), std::string(text)))
+}
+
+// Waits until there is one; the caller frees it.
+int cloze_store_get(StoreRef* store, const char* key, char** text, char** error) {
+  TRY(error, {
+    auto bytes = (*store)->get(std::string(key));
+    *text = strdup(std::string(bytes.begin(), bytes.end()).c_str());
+  })
+}
+
 void cloze_store_free(StoreRef* store) { delete store; }
 
-// Collectives over TCP between CPUs. `interface` is a network interface's name; empty takes that of the host's own address.
-int cloze_backend_gloo(StoreRef* store, int rank, int world_size, const char* interface, int64_t timeout_ms, BackendRef** out,
-                       char** error) {
+// Where Gloo listens: on the network interface of that name, or, if `is_name` is 0, at a host name or address of this machine's.
+int cloze_interface_open(const char* name, int is_name, InterfaceRef** out, char** error) {
   TRY(error, {
-    auto options = c10d::ProcessGroupGloo::Options::create(std::chrono::milliseconds(timeout_ms));
-    options->devices.push_back(*interface ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
-                                          : c10d::ProcessGroupGloo::createDefaultDevice());
+    using Gloo = c10d::ProcessGroupGloo;
+    *out = new InterfaceRef(is_name ? Gloo::createDeviceForInterface(name) : Gloo::createDeviceForHostname(name));
+  })
+}
+
+void cloze_interface_free(InterfaceRef* interface) { delete interface; }
+
+// Collectives over TCP between CPUs. The members connect within `connect_ms`; operations wait for a silent peer `timeout_ms`, for one
+// whose host does not answer `host_ms`.
+int cloze_backend_gloo(StoreRef* store, InterfaceRef* interface, int rank, int world_size, int64_t connect_ms, int64_t timeout_ms,
+                       int64_t host_ms, BackendRef** out, char** error) {
+  TRY(error, {
+    auto options = c10d::ProcessGroupGloo::Options::create(std::chrono::milliseconds(connect_ms));
+    options->devices.push_back(*interface);
     options->threads = 2;
-    *out = new BackendRef(c10::make_intrusive<c10d::ProcessGroupGloo>(*store, rank, world_size, options));
+    BackendRef group = c10::make_intrusive<c10d::ProcessGroupGloo>(*store, rank, world_size, options);
+    group->setTimeout(std::chrono::milliseconds(timeout_ms));
+    look_for_vanished_hosts(std::chrono::milliseconds(host_ms));
+    *out = new BackendRef(std::move(group));
   })
 }
 
@@ -162,7 +245,13 @@ int cloze_reducer_new(BackendRef* backend, at::Tensor** leaves, const size_t* bu
 
 int cloze_reducer_arm(ReducerRef* reducer, char** error) { TRY(error, (*reducer)->arm()) }
 
-int cloze_reducer_wait(ReducerRef* reducer, char** error) { TRY(error, (*reducer)->wait()) }
+int cloze_reducer_finish(ReducerRef* reducer, char** error) { TRY(error, (*reducer)->finish()) }
+
+int cloze_reducer_wait(ReducerRef* reducer, int64_t timeout_ms, char** error) {
+  TRY(error, (*reducer)->wait(std::chrono::milliseconds(timeout_ms)))
+}
+
+int cloze_reducer_abort(ReducerRef* reducer, char** error) { TRY(error, (*reducer)->abort()) }
 
 void cloze_reducer_free(ReducerRef* reducer) { delete reducer; }
 }

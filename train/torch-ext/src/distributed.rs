@@ -8,7 +8,7 @@ use std::time::Duration;
 use libc::c_int;
 use tch::Tensor;
 
-use crate::{Error, Result, check, ffi, load};
+use crate::{Error, Result, check, ffi, load, take_string};
 
 /// Where and as what a process meets the others.
 #[derive(Clone, Debug)]
@@ -58,6 +58,26 @@ impl Store {
         call!(cloze_store_add(self.0, key.as_ptr(), by, &mut sum))?;
         Ok(sum)
     }
+
+    /// Puts `text` under `key`.
+    ///
+    /// # Errors
+    /// The server is gone.
+    pub fn set(&self, key: &str, text: &str) -> Result<()> {
+        let (key, text) = (c_string(key)?, c_string(text)?);
+        call!(cloze_store_set(self.0, key.as_ptr(), text.as_ptr()))
+    }
+
+    /// The text under `key`, waited for.
+    ///
+    /// # Errors
+    /// The server is gone, or nobody has put one there within the meeting's timeout.
+    pub fn get(&self, key: &str) -> Result<String> {
+        let key = c_string(key)?;
+        let mut text = ptr::null_mut();
+        call!(cloze_store_get(self.0, key.as_ptr(), &mut text))?;
+        Ok(take_string(text))
+    }
 }
 
 impl Drop for Store {
@@ -65,6 +85,53 @@ impl Drop for Store {
         // SAFETY: made by cloze_store_open, freed once, here.
         unsafe { ffi::cloze_store_free(self.0) };
     }
+}
+
+/// Where Gloo listens for the other processes.
+#[derive(Debug)]
+pub struct Interface(*mut ffi::Interface);
+
+impl Interface {
+    /// The network interface of that name.
+    ///
+    /// # Errors
+    /// There is none, or it has no address.
+    pub fn named(name: &str) -> Result<Self> {
+        Self::open(name, true)
+    }
+
+    /// The one with that address, given in numbers or by a host name.
+    ///
+    /// # Errors
+    /// The address is no address of this machine.
+    pub fn of_address(address: &str) -> Result<Self> {
+        Self::open(address, false)
+    }
+
+    fn open(name: &str, is_name: bool) -> Result<Self> {
+        let name = c_string(name)?;
+        let mut interface = ptr::null_mut();
+        call!(cloze_interface_open(name.as_ptr(), c_int::from(is_name), &mut interface))?;
+        Ok(Self(interface))
+    }
+}
+
+impl Drop for Interface {
+    fn drop(&mut self) {
+        // SAFETY: made by cloze_interface_open, freed once, here; backends hold references of their own.
+        unsafe { ffi::cloze_interface_free(self.0) };
+    }
+}
+
+/// How long processes wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For all to connect.
+    pub connect: Duration,
+    /// For a peer that is silent in an operation.
+    pub operation: Duration,
+    /// For a peer whose host does not answer.
+    pub host: Duration,
 }
 
 /// What an all-reduce leaves in every process's tensor.
@@ -81,20 +148,26 @@ pub enum Reduce {
 pub struct Backend(*mut ffi::Backend);
 
 impl Backend {
-    /// Gloo, between CPUs over TCP. `interface` names a network interface; without one the host's own address decides.
-    /// Operations fail at once when a peer's connection closes, and after `timeout` when it is silent.
+    /// Gloo, between CPUs over TCP. Operations fail at once when a peer's connection closes, and after a while (`timeouts`)
+    /// when it is silent or its host does not answer. The latter holds for all TCP connections that this process has by now.
     ///
     /// # Errors
     /// A peer does not come.
-    pub fn gloo(store: &Store, rank: u32, world_size: u32, interface: Option<&str>, timeout: Duration) -> Result<Self> {
-        let interface = c_string(interface.unwrap_or_default())?;
+    pub fn gloo(
+        store: &Store,
+        interface: &Interface,
+        (rank, world_size): (u32, u32),
+        timeouts: Timeouts,
+    ) -> Result<Self> {
         let mut backend = ptr::null_mut();
         call!(cloze_backend_gloo(
             store.0,
+            interface.0,
             number(rank)?,
             number(world_size)?,
-            interface.as_ptr(),
-            milliseconds(timeout),
+            milliseconds(timeouts.connect),
+            milliseconds(timeouts.operation),
+            milliseconds(timeouts.host),
             &mut backend
         ))?;
         Ok(Self(backend))
@@ -175,12 +248,29 @@ impl Reducer {
         call!(cloze_reducer_arm(self.0))
     }
 
-    /// After that backward pass: waits until all buckets are summed.
+    /// After that backward pass: starts what the loss of this process did not reach.
+    ///
+    /// # Errors
+    /// A peer is gone; the gradient is then undefined.
+    pub fn finish(&self) -> Result<()> {
+        call!(cloze_reducer_finish(self.0))
+    }
+
+    /// After that: waits until all buckets are summed. Gloo waits as long as its backend was told to, NCCL for `timeout`.
     ///
     /// # Errors
     /// A peer is gone or silent; the gradient is then undefined.
-    pub fn wait(&self) -> Result<()> {
-        call!(cloze_reducer_wait(self.0))
+    pub fn wait(&self, timeout: Duration) -> Result<()> {
+        call!(cloze_reducer_wait(self.0, milliseconds(timeout)))
+    }
+
+    /// Gives up what is under way, after an error: a GPU inside of an operation whose peer is gone is free again. Nothing can be
+    /// reduced over NCCL from here on.
+    ///
+    /// # Errors
+    /// NCCL refuses.
+    pub fn abort(&self) -> Result<()> {
+        call!(cloze_reducer_abort(self.0))
     }
 }
 
@@ -218,7 +308,8 @@ mod tests {
                     let timeout = Duration::from_secs(20);
                     let meeting = Meeting { host: "127.0.0.1", port, is_server: rank == 0, prefix: "test", timeout };
                     let store = Store::open(&meeting).unwrap();
-                    let backend = Backend::gloo(&store, rank, 2, Some("lo"), timeout).unwrap();
+                    let timeouts = Timeouts { connect: timeout, operation: timeout, host: timeout };
+                    let backend = Backend::gloo(&store, &Interface::named("lo").unwrap(), (rank, 2), timeouts).unwrap();
                     let done = work(rank, backend);
                     // The server stays until the other one has finished, too.
                     store.add("done", 1).unwrap();
@@ -268,7 +359,8 @@ mod tests {
             let loss = all(&leaves[0]) * 10.0;
             let loss = if rank == 0 { loss } else { loss + all(&leaves[1]) * 5.0 };
             loss.backward();
-            reducer.wait().unwrap();
+            reducer.finish().unwrap();
+            reducer.wait(Duration::from_secs(20)).unwrap();
             Vec::<f32>::try_from(&gradient).unwrap()
         });
         assert_eq!(results, [[24.0, 24.0, 5.0, 5.0], [24.0, 24.0, 5.0, 5.0]]);
@@ -285,6 +377,25 @@ mod tests {
         });
         assert!(results[0].as_ref().unwrap().contains("onnection"), "{results:?}");
         assert!(started.elapsed() < Duration::from_secs(15));
+    }
+
+    #[test]
+    fn a_store_keeps_texts() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let timeout = Duration::from_millis(200);
+        let meeting = Meeting { host: "127.0.0.1", port, is_server: true, prefix: "test", timeout };
+        let store = Store::open(&meeting).unwrap();
+        store.set("why", "no eth7: \u{e9}").unwrap();
+        assert_eq!(store.get("why").unwrap(), "no eth7: \u{e9}");
+        assert!(store.get("nothing").is_err());
+    }
+
+    #[test]
+    fn an_interface_is_one_of_this_machine() {
+        assert!(Interface::named("no-such-interface").is_err());
+        assert!(Interface::of_address("127.0.0.1").is_ok());
+        // Reserved for documentation: nobody's.
+        assert!(Interface::of_address("192.0.2.1").is_err());
     }
 
     #[test]

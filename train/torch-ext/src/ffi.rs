@@ -9,6 +9,12 @@ pub struct Store {
     _opaque: [u8; 0],
 }
 
+/// `InterfaceRef` of distributed.cpp.
+#[repr(C)]
+pub struct Interface {
+    _opaque: [u8; 0],
+}
+
 /// `BackendRef` of distributed.h.
 #[repr(C)]
 pub struct Backend {
@@ -97,13 +103,34 @@ unsafe extern "C" {
         sum: *mut i64,
         error: *mut *mut c_char,
     ) -> c_int;
+    pub fn cloze_store_set(
+        store: *mut Store,
+        key: *const c_char,
+        text: *const c_char,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_store_get(
+        store: *mut Store,
+        key: *const c_char,
+        text: *mut *mut c_char,
+        error: *mut *mut c_char,
+    ) -> c_int;
     pub fn cloze_store_free(store: *mut Store);
+    pub fn cloze_interface_open(
+        name: *const c_char,
+        is_name: c_int,
+        out: *mut *mut Interface,
+        error: *mut *mut c_char,
+    ) -> c_int;
+    pub fn cloze_interface_free(interface: *mut Interface);
     pub fn cloze_backend_gloo(
         store: *mut Store,
+        interface: *mut Interface,
         rank: c_int,
         world_size: c_int,
-        interface: *const c_char,
+        connect_ms: i64,
         timeout_ms: i64,
+        host_ms: i64,
         out: *mut *mut Backend,
         error: *mut *mut c_char,
     ) -> c_int;
@@ -131,7 +158,9 @@ unsafe extern "C" {
         error: *mut *mut c_char,
     ) -> c_int;
     pub fn cloze_reducer_arm(reducer: *mut Reducer, error: *mut *mut c_char) -> c_int;
-    pub fn cloze_reducer_wait(reducer: *mut Reducer, error: *mut *mut c_char) -> c_int;
+    pub fn cloze_reducer_finish(reducer: *mut Reducer, error: *mut *mut c_char) -> c_int;
+    pub fn cloze_reducer_wait(reducer: *mut Reducer, timeout_ms: i64, error: *mut *mut c_char) -> c_int;
+    pub fn cloze_reducer_abort(reducer: *mut Reducer, error: *mut *mut c_char) -> c_int;
     pub fn cloze_reducer_free(reducer: *mut Reducer);
     pub fn cloze_is_fusable(x: *const C_tensor) -> c_int;
     pub fn cloze_seed_dropout(seed: u64);
