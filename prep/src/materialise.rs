@@ -13,7 +13,7 @@ use crate::pairs::truncate_pair;
 use crate::plan::Planned;
 
 /// Instances gathered at once.
-const GROUP: usize = 16;
+pub(crate) const GROUP: usize = 16;
 
 /// Appends the instances of the `parts` of a plan to `shard`.
 ///
@@ -135,7 +135,7 @@ impl<'a, T: TokenId> InstanceMaker<'a, T> {
 ///
 /// They lie anywhere in the corpus. Read one after the other as they are used, each would be waited for; these loads do
 /// not depend on each other, and the processor has many of them under way.
-fn touch(segments: &[[Tokens<'_>; 2]]) {
+pub(crate) fn touch(segments: &[[Tokens<'_>; 2]]) {
     const TOKENS_PER_LINE: usize = 32;
     const LONGEST: usize = 128;
     let lines = segments

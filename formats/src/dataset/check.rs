@@ -24,7 +24,32 @@ pub fn check_row(row: &Row<'_>, layout: Layout, vocabulary: &VocabularyInfo) -> 
             check_label(r.label, layout.label_type())?;
             check_glue(r, special)
         }
+    }?;
+    check_special(row, special)
+}
+
+/// `[CLS]` and `[SEP]` only where the structure has them, `[PAD]` and `[MASK]` nowhere: text is only text.
+fn check_special(row: &Row<'_>, special: SpecialIds) -> Result<(), String> {
+    let ids = [special.pad, special.cls, special.sep, special.mask];
+    let tokens = row.tokens();
+    let a_end = match row {
+        Row::Corpus(_) => None,
+        Row::Pretrain(r) => Some(r.segment_a_length),
+        Row::Squad(r) => Some(r.segment_a_length),
+        Row::Glue(r) => Some(r.segment_a_length),
+    };
+    // A single sentence ends where A does.
+    let expected = a_end.map_or(0, |end| if usize::from(end) == tokens.len() { 2 } else { 3 });
+    if tokens.count_of(ids) == expected {
+        return Ok(());
     }
+    let structure = a_end.map(|end| [0, usize::from(end) - 1, tokens.len() - 1]);
+    let in_text = |at: &usize| structure.is_none_or(|structure| !structure.contains(at));
+    let which = |id| ids.iter().position(|&special| special == id);
+    let mut stray = tokens.iter().zip(0..).filter(|(_, at)| in_text(at)).filter_map(|(id, at)| Some((which(id)?, at)));
+    let (name, at) =
+        stray.next().map_or(("a special token", 0), |(i, at)| (["[PAD]", "[CLS]", "[SEP]", "[MASK]"][i], at));
+    Err(format!("expected no special token inside the text, found {name} at position {at}"))
 }
 
 fn expect(condition: bool, problem: impl FnOnce() -> String) -> Result<(), String> {
