@@ -54,7 +54,7 @@ pub fn build_share(
     check_split(corpus, config, out)?;
     if config.compat.is_some() {
         if !world.is_alone() {
-            let problem = "compat: expected one process, found several ranks; its draws follow one another";
+            let problem = "compat: expected one process, found several ranks; its draws follow one another, so run it once, with --world-size 1";
             return Err(Error::invalid(out, problem));
         }
         return Ok(vec![compat::build(corpus, config, out, progress)?]);

@@ -143,22 +143,31 @@ impl DrawnFile {
         let mut numbers = vec![0; (end - start) as usize * 4];
         self.order.read_exact_at(&mut numbers, start * 4).at(&self.order_path)?;
         let mut group = vec![Drawn::default(); GROUP];
+        let mut records = Vec::with_capacity(GROUP);
         for numbers in numbers.as_chunks().0.chunks(GROUP) {
-            for (instance, &number) in group.iter_mut().zip(numbers) {
-                let offset = u32::from_le_bytes(number) as usize * self.record_bytes;
-                let record = self.records.get(offset..offset + self.record_bytes).ok_or_else(|| {
-                    let problem =
-                        "expected numbers of instances that were drawn; delete the output directory and retry";
-                    Error::invalid(&self.order_path, problem)
-                })?;
-                instance.read(record);
+            records.clear();
+            for &number in numbers {
+                records.push(self.record(u32::from_le_bytes(number))?);
             }
+            // They lie anywhere: loads that do not depend on each other are waited for together.
+            let lines = records.iter().flat_map(|record| record.iter().step_by(CACHE_LINE));
+            std::hint::black_box(lines.fold(0, |all, byte| all ^ byte));
+            group.iter_mut().zip(&records).for_each(|(instance, record)| instance.read(record));
             emit(&group[..numbers.len()])?;
         }
         Ok(())
     }
+
+    fn record(&self, number: u32) -> Result<&[u8]> {
+        let offset = number as usize * self.record_bytes;
+        self.records.get(offset..offset + self.record_bytes).ok_or_else(|| {
+            let problem = "expected numbers of instances that were drawn; delete the output directory and retry";
+            Error::invalid(&self.order_path, problem)
+        })
+    }
 }
 
+const CACHE_LINE: usize = 64;
 const RECORDS: &str = "instances";
 const ORDER: &str = "order";
 
