@@ -182,7 +182,7 @@ fn held_out_parts_are_compared_too() {
         comparison.render(false, &mut out).unwrap();
         (comparison, String::from_utf8(out).unwrap())
     };
-    [&a, &b].map(|dir| instances(dir.path(), 1));
+    [&a, &b].iter().for_each(|dir| instances(dir.path(), 1));
     instances(&a.path().join("held-out"), 1);
     let (one_sided, text) = compare();
     assert!(!one_sided.equal && one_sided.held_out.is_none());
