@@ -28,7 +28,7 @@ use crate::world::World;
 /// Returns the manifests, the training part first.
 ///
 /// # Memory usage
-/// A record batch (about 3 MB) for each thread, and 128 MiB of descriptors for all of them; the corpus is mapped. More than 128
+/// A record batch (about 1.5 MB) for each thread, and 128 MiB of descriptors for all of them; the corpus is mapped. More than 128
 /// shards are not made at once.
 pub fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: Progress) -> Result<Vec<Manifest>> {
     build_share(corpus, config, out, World::alone(), progress)

@@ -19,9 +19,9 @@ use crate::statistics::Statistics;
 
 /// Rows per record batch.
 pub const BATCH_ROWS: usize = 65_536;
-/// A batch is closed early at this many tokens: about 3 MB of a pretrain dataset. It is held in memory while it is filled, by each
+/// A batch is closed early at this many tokens: about 1.5 MB of a pretrain dataset. It is held in memory while it is filled, by each
 /// thread that makes a shard, and a small one stays in the core's cache.
-const BATCH_TOKENS: usize = 1 << 20;
+const BATCH_TOKENS: usize = 1 << 19;
 /// Bytes on their way from a batch to the file.
 const BUFFER_BYTES: usize = 1 << 17;
 
