@@ -8,7 +8,7 @@ mod error;
 pub mod finetune;
 pub mod manifest;
 pub mod masking;
-mod mmap;
+pub mod mmap;
 pub mod rng;
 pub mod row;
 pub mod schema;

@@ -48,11 +48,49 @@ pub struct Masker {
     /// By id: whether the token continues a word (`##`). Only for whole words.
     continues: Option<Arc<[bool]>>,
     candidates: Vec<u16>,
-    /// Chosen positions as bits, and by position what the model sees there: what is set in any order comes out ascending.
+    marks: Marks,
+    chosen: Vec<(u16, u32)>,
+}
+
+/// Chosen positions and what the model sees there: set in any order, they come out ascending.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    /// A bit for each position.
     is_chosen: Vec<u64>,
+    /// By position.
     seen: Vec<u32>,
     num_chosen: usize,
-    chosen: Vec<(u16, u32)>,
+}
+
+impl Marks {
+    /// Forgets all; positions are to be below `len`.
+    pub fn clear(&mut self, len: usize) {
+        self.num_chosen = 0;
+        self.is_chosen.clear();
+        self.is_chosen.resize(len.div_ceil(64), 0);
+        self.seen.resize(self.seen.len().max(len), 0);
+    }
+
+    /// Chooses `position`, which was not chosen before.
+    #[inline]
+    pub fn set(&mut self, position: u16, seen: u32) {
+        let at = usize::from(position);
+        self.is_chosen[at / 64] |= 1 << (at % 64);
+        self.seen[at] = seen;
+        self.num_chosen += 1;
+    }
+
+    /// Calls `each` with the chosen positions, ascending, and what the model sees there.
+    pub fn for_each(&self, mut each: impl FnMut(u16, u32)) {
+        for (word, first) in self.is_chosen.iter().zip((0..).step_by(64)) {
+            let mut bits = *word;
+            while bits != 0 {
+                let at = first + bits.trailing_zeros() as usize;
+                each(at as u16, self.seen[at]);
+                bits &= bits - 1;
+            }
+        }
+    }
 }
 
 impl Masker {
@@ -65,9 +103,7 @@ impl Masker {
             num_tokens: vocabulary.len() as u64,
             continues: config.whole_word_masking.then(continues),
             candidates: Vec::new(),
-            is_chosen: Vec::new(),
-            seen: Vec::new(),
-            num_chosen: 0,
+            marks: Marks::default(),
             chosen: Vec::new(),
         }
     }
@@ -98,26 +134,30 @@ impl Masker {
             }
         }
         let wanted = self.config.num_predictions(input_ids.len());
-        self.num_chosen = 0;
-        self.is_chosen.clear();
-        self.is_chosen.resize(input_ids.len().div_ceil(64), 0);
-        self.seen.resize(self.seen.len().max(input_ids.len()), 0);
+        self.marks.clear(input_ids.len());
         for i in 0..self.candidates.len() {
-            if self.num_chosen >= wanted {
+            if self.marks.num_chosen >= wanted {
                 break;
             }
             let j = i + rng.below((self.candidates.len() - i) as u64) as usize;
             self.candidates.swap(i, j);
-            let word = self.word(input_ids, self.candidates[i], &segments);
-            if self.num_chosen + word.len() <= wanted {
-                self.choose(word, input_ids, rng);
+            let start = self.candidates[i];
+            if self.continues.is_none() {
+                self.choose(start, input_ids, rng);
+                continue;
+            }
+            let word = self.word(input_ids, start, &segments);
+            if self.marks.num_chosen + word.len() <= wanted {
+                word.for_each(|position| self.choose(position, input_ids, rng));
             }
         }
-        if let (true, Some(&start)) = (self.num_chosen == 0, self.candidates.first()) {
+        if let (true, Some(&start)) = (self.marks.num_chosen == 0, self.candidates.first()) {
             let word = self.word(input_ids, start, &segments);
-            self.choose(word.start..word.end.min(word.start + wanted as u16), input_ids, rng);
+            let end = word.end.min(word.start + wanted as u16);
+            (word.start..end).for_each(|position| self.choose(position, input_ids, rng));
         }
-        self.collect();
+        self.chosen.clear();
+        self.marks.for_each(|position, seen| self.chosen.push((position, seen)));
         &self.chosen
     }
 
@@ -131,32 +171,16 @@ impl Masker {
         start..start + 1 + num_continuations
     }
 
-    /// Draws what the model sees at each of `positions`.
-    fn choose(&mut self, positions: Range<u16>, input_ids: Tokens<'_>, rng: &mut KeyedRng) {
-        for position in positions {
-            let seen = match rng.below(10) {
-                0..8 => self.mask_id,
-                8 => input_ids.get(position.into()).unwrap_or(self.mask_id),
-                _ => rng.below(self.num_tokens) as u32,
-            };
-            let at = usize::from(position);
-            self.is_chosen[at / 64] |= 1 << (at % 64);
-            self.seen[at] = seen;
-            self.num_chosen += 1;
-        }
-    }
-
-    /// Puts the choice into `chosen`, by position.
-    fn collect(&mut self) {
-        self.chosen.clear();
-        for (word, first) in self.is_chosen.iter().zip((0..).step_by(64)) {
-            let mut bits = *word;
-            while bits != 0 {
-                let at = first + bits.trailing_zeros() as usize;
-                self.chosen.push((at as u16, self.seen[at]));
-                bits &= bits - 1;
-            }
-        }
+    /// Draws what the model sees at `position`.
+    #[inline]
+    fn choose(&mut self, position: u16, input_ids: Tokens<'_>, rng: &mut KeyedRng) {
+        let clean = input_ids.get(position.into()).unwrap_or(self.mask_id);
+        // One branch for one draw in ten, which no processor foretells; the other choice is made without one.
+        let seen = match rng.below(10) {
+            9 => rng.below(self.num_tokens) as u32,
+            draw => std::hint::select_unpredictable(draw == 8, clean, self.mask_id),
+        };
+        self.marks.set(position, seen);
     }
 }
 

@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use crate::error::{AtPath, Result};
 
-/// Maps the file at `path`; the buffer keeps the map alive.
-pub(crate) fn map(path: &Path) -> Result<Buffer> {
+/// Maps the file at `path`; the buffer keeps the map alive. Nobody may write to the file while it is mapped.
+pub fn map(path: &Path) -> Result<Buffer> {
     let file = File::open(path).at(path)?;
     // SAFETY: the map is sound while nobody changes the file. Cloze publishes shards by rename and never writes to
     // one afterwards (SPEC.md, "Immutability"). If somebody else does, what is read changes under the reader, and

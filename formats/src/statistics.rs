@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::row::{Label, PretrainRow, Row};
+use crate::row::{Label, PretrainRow, Row, Tokens};
 use crate::vocabulary::SpecialIds;
 
 /// What the rows of a dataset add up to. Fields that a kind does not have stay 0 or empty.
@@ -86,6 +86,26 @@ pub struct MaskedCounts {
 }
 
 impl MaskedCounts {
+    /// Of one row. Which of the three it is cannot be foretold, so nothing branches on it.
+    fn of<T: Copy + Into<u32>>(ids: &[T], positions: &[u16], inputs: &[T], mask: u32) -> Self {
+        let (mut masks, mut kept) = (0, 0);
+        for (&position, &input) in positions.iter().zip(inputs) {
+            let input = input.into();
+            let is_mask = input == mask;
+            let is_kept = ids.get(usize::from(position)).is_some_and(|&id| id.into() == input);
+            masks += u64::from(is_mask);
+            kept += u64::from(is_kept & !is_mask);
+        }
+        let total = positions.len().min(inputs.len()) as u64;
+        Self { mask: masks, kept, random: total - masks - kept }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.mask += other.mask;
+        self.random += other.random;
+        self.kept += other.kept;
+    }
+
     /// All positions to predict.
     pub fn total(&self) -> u64 {
         self.mask + self.random + self.kept
@@ -132,9 +152,7 @@ impl Statistics {
         self.random_next += other.random_next;
         self.answered += other.answered;
         self.impossible += other.impossible;
-        self.masked.mask += other.masked.mask;
-        self.masked.random += other.masked.random;
-        self.masked.kept += other.masked.kept;
+        self.masked.add(other.masked);
         for (&label, &count) in &other.labels {
             *self.labels.entry(label).or_default() += count;
         }
@@ -157,15 +175,12 @@ impl Statistics {
     fn observe_pretrain(&mut self, row: &PretrainRow<'_>, special: SpecialIds) {
         self.random_next += u64::from(row.next_sentence_label);
         let Some(masked) = row.masked else { return };
-        for (&position, input) in masked.positions.iter().zip(masked.inputs.iter()) {
-            if input == special.mask {
-                self.masked.mask += 1;
-            } else if row.input_ids.get(position.into()) == Some(input) {
-                self.masked.kept += 1;
-            } else {
-                self.masked.random += 1;
-            }
-        }
+        let masked = match (row.input_ids, masked.inputs) {
+            (Tokens::U16(ids), Tokens::U16(inputs)) => MaskedCounts::of(ids, masked.positions, inputs, special.mask),
+            (Tokens::U32(ids), Tokens::U32(inputs)) => MaskedCounts::of(ids, masked.positions, inputs, special.mask),
+            (ids, inputs) => MaskedCounts::of(&ids.to_vec(), masked.positions, &inputs.to_vec(), special.mask),
+        };
+        self.masked.add(masked);
     }
 
     fn observe_length(&mut self, length: usize) {

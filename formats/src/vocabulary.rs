@@ -55,8 +55,9 @@ impl Vocabulary {
             let problem = "line 1: expected a token, found a byte order mark; save the file as UTF-8 without it";
             return Err(Error::invalid(path, problem));
         }
-        let mut tokens = Vec::new();
-        let mut ids = HashMap::new();
+        let num_lines = text.lines().count();
+        let mut tokens = Vec::with_capacity(num_lines);
+        let mut ids = HashMap::with_capacity(num_lines);
         for (id, line) in text.lines().enumerate() {
             let token = line.trim_end_matches('\r');
             if token.is_empty() {

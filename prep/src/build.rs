@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use crate::compat;
 use crate::error::{Error, Result};
 use crate::materialise::materialise;
-use crate::plan::{Plan, is_in_split};
+use crate::plan::{Plan, Planned, is_in_split};
 use crate::progress::Progress;
 use crate::tokenize::WRITER;
 use crate::world::World;
@@ -28,7 +28,8 @@ use crate::world::World;
 /// Returns the manifests, the training part first.
 ///
 /// # Memory usage
-/// Per thread the descriptors of one shard (32 bytes a row) and one record batch; the corpus is mapped.
+/// A record batch (about 1.5 MB) for each thread, and 128 MiB of descriptors for all of them; the corpus is mapped. More than 128
+/// shards are not made at once.
 pub fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: Progress) -> Result<Vec<Manifest>> {
     build_share(corpus, config, out, World::alone(), progress)
 }
@@ -53,7 +54,7 @@ pub fn build_share(
     check_split(corpus, config, out)?;
     if config.compat.is_some() {
         if !world.is_alone() {
-            let problem = "compat: expected one process, found several ranks; its draws follow one another";
+            let problem = "compat: expected one process, found several ranks; its draws follow one another, so run it once, with --world-size 1";
             return Err(Error::invalid(out, problem));
         }
         return Ok(vec![compat::build(corpus, config, out, progress)?]);
@@ -228,11 +229,31 @@ fn materialise_missing(
     let own = world.range(plan.num_shards());
     let missing: Vec<u32> = own.filter(|&shard| !finished.contains_key(&shard.into())).collect();
     let bar = Mutex::new(progress.count("building shards", missing.len() as u64));
-    missing.into_par_iter().try_for_each(|index| {
-        let mut shard = writer.shard(index)?;
-        materialise(corpus, config, &plan.shard(index)?, &mut shard)?;
-        writer.finish_shard(index, shard, serde_json::Value::Null)?;
-        bar.lock().expect("no holder panics").add(1);
-        Ok(())
+    on_bounded_threads(|num_threads| {
+        let most = (DESCRIPTOR_BYTES / num_threads / size_of::<Planned>()) as u64;
+        missing.into_par_iter().try_for_each(|index| {
+            let mut shard = writer.shard(index)?;
+            let parts = plan.ranges(index, most).map(|rows| plan.instances(rows));
+            materialise(corpus, config, parts, &mut shard)?;
+            writer.finish_shard(index, shard, serde_json::Value::Null)?;
+            bar.lock().expect("no holder panics").add(1);
+            Ok(())
+        })
     })
+}
+
+/// Shards that are made at the same time, at most: each holds a record batch in memory.
+const SHARDS_AT_ONCE: usize = 128;
+/// Descriptors in memory, of all shards being made together.
+const DESCRIPTOR_BYTES: usize = 128 << 20;
+
+/// Runs `make` on the threads there are, on [`SHARDS_AT_ONCE`] of them at most; it is told how many.
+pub(crate) fn on_bounded_threads(make: impl FnOnce(usize) -> Result<()> + Send) -> Result<()> {
+    let num_threads = rayon::current_num_threads();
+    if num_threads <= SHARDS_AT_ONCE {
+        return make(num_threads);
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(SHARDS_AT_ONCE).build();
+    let pool = pool.map_err(|error| Error::invalid("threads", error.to_string()))?;
+    pool.install(|| make(SHARDS_AT_ONCE))
 }

@@ -14,6 +14,7 @@ pub mod progress;
 pub mod sentences;
 pub mod sources;
 pub mod squad;
+mod starts;
 pub mod tokenize;
 pub mod vocab;
 pub mod wikitext;

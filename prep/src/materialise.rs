@@ -12,21 +12,24 @@ use crate::error::{Error, Result};
 use crate::pairs::truncate_pair;
 use crate::plan::Planned;
 
-/// Appends the instances of `plan` to `shard`.
+/// Instances gathered at once.
+pub(crate) const GROUP: usize = 16;
+
+/// Appends the instances of the `parts` of a plan to `shard`.
 ///
 /// # Errors
 /// The corpus is damaged or not the one that was planned for, or the shard cannot be written.
 pub(crate) fn materialise(
     corpus: &Dataset,
     config: &InstanceConfig,
-    plan: &[Planned],
+    parts: impl Iterator<Item = Result<Vec<Planned>>>,
     shard: &mut ShardWriter,
 ) -> Result<()> {
     // Ids stay as wide as they are stored: widened ones take twice the room on their way through every check.
     if corpus.vocabulary().len() <= 1 << u16::BITS {
-        InstanceMaker::<u16>::new(corpus, config).push_all(plan, shard)
+        InstanceMaker::<u16>::new(corpus, config).push_all(parts, shard)
     } else {
-        InstanceMaker::<u32>::new(corpus, config).push_all(plan, shard)
+        InstanceMaker::<u32>::new(corpus, config).push_all(parts, shard)
     }
 }
 
@@ -63,18 +66,31 @@ impl<'a, T: TokenId> InstanceMaker<'a, T> {
         Self { corpus, config, masker, input_ids: Vec::new(), positions: Vec::new(), inputs: Vec::new() }
     }
 
-    fn push_all(mut self, plan: &[Planned], shard: &mut ShardWriter) -> Result<()> {
-        plan.iter().try_for_each(|planned| self.push(planned, shard))
+    fn push_all(mut self, parts: impl Iterator<Item = Result<Vec<Planned>>>, shard: &mut ShardWriter) -> Result<()> {
+        let mut segments = Vec::with_capacity(GROUP);
+        for plan in parts {
+            for group in plan?.chunks(GROUP) {
+                segments.clear();
+                for planned in group {
+                    segments.push(self.segments(planned)?);
+                }
+                touch(&segments);
+                for (planned, &segments) in group.iter().zip(&segments) {
+                    self.push(planned, segments, shard)?;
+                }
+            }
+        }
+        Ok(())
     }
 
-    fn push(&mut self, planned: &Planned, shard: &mut ShardWriter) -> Result<()> {
+    /// Appends the instance of `planned` with its segments A and B, not truncated yet.
+    fn push(&mut self, planned: &Planned, [a, b]: [Tokens<'a>; 2], shard: &mut ShardWriter) -> Result<()> {
         let special = self.corpus.manifest().vocabulary.special;
         let max_num_tokens = usize::from(self.config.max_seq_length) - 3;
         let mut rng = KeyedRng::new(self.config.seed, Purpose::Truncate, planned.position, 0);
-        let (a_len, b_len) = (planned.a_len as usize, planned.b_len() as usize);
-        let [a_front, a_back, b_front, b_back] = truncate_pair(a_len, b_len, max_num_tokens, || rng.coin());
-        let a = self.tokens(planned.document, planned.a_start, (a_front, a_len - a_back))?;
-        let b = self.tokens(planned.b_document, planned.b_start, (b_front, b_len - b_back))?;
+        let [a_front, a_back, b_front, b_back] = truncate_pair(a.len(), b.len(), max_num_tokens, || rng.coin());
+        let a = a.slice(a_front, a.len() - a_back).expect("at most all of it was dropped");
+        let b = b.slice(b_front, b.len() - b_back).expect("at most all of it was dropped");
         let segment_a_length = assemble(&mut self.input_ids, special, a, b);
         let masked = match &mut self.masker {
             None => None,
@@ -98,14 +114,33 @@ impl<'a, T: TokenId> InstanceMaker<'a, T> {
         Ok(())
     }
 
-    /// Tokens `start + within.0 .. start + within.1` of a document.
-    fn tokens(&self, document: u32, start: u32, within: (usize, usize)) -> Result<Tokens<'a>> {
-        let row = self.corpus.corpus_row(document.into())?;
-        let start = start as usize;
-        row.token_ids.slice(start + within.0, start + within.1).ok_or_else(|| {
+    /// Segments A and B, not truncated yet.
+    fn segments(&self, planned: &Planned) -> Result<[Tokens<'a>; 2]> {
+        let a = self.tokens(planned.document, planned.a_start, planned.a_len)?;
+        Ok([a, self.tokens(planned.b_document, planned.b_start, planned.b_len())?])
+    }
+
+    /// Tokens `start..start + len` of a document.
+    fn tokens(&self, document: u32, start: u32, len: u32) -> Result<Tokens<'a>> {
+        let (start, len) = (start as usize, len as usize);
+        self.corpus.row_tokens(document.into())?.slice(start, start + len).ok_or_else(|| {
             let problem =
                 format!("document {document}: the plan does not fit it; delete the output directory and retry");
             Error::invalid(self.corpus.dir(), problem)
         })
     }
+}
+
+/// Reads a token of each cache line of `segments`, as far as an instance of usual length takes.
+///
+/// They lie anywhere in the corpus. Read one after the other as they are used, each would be waited for; these loads do
+/// not depend on each other, and the processor has many of them under way.
+pub(crate) fn touch(segments: &[[Tokens<'_>; 2]]) {
+    const TOKENS_PER_LINE: usize = 32;
+    const LONGEST: usize = 128;
+    let lines = segments
+        .as_flattened()
+        .iter()
+        .flat_map(|tokens| (0..tokens.len().min(LONGEST)).step_by(TOKENS_PER_LINE).filter_map(|i| tokens.get(i)));
+    std::hint::black_box(lines.fold(0, |all, token| all ^ token));
 }

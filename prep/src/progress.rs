@@ -44,13 +44,20 @@ impl Progress {
         self.bar(what, total, "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left")
     }
 
+    /// A bar over `rows` rows that take `bytes` bytes together, shown in bytes as if all were equally long.
+    pub fn rows(&self, what: &'static str, rows: u64, bytes: u64) -> Bar {
+        let mut bar = self.bytes(what, bytes);
+        bar.bytes_per_row = bytes as f64 / rows.max(1) as f64;
+        bar
+    }
+
     fn bar(&self, what: &'static str, total: u64, template: &str) -> Bar {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         bar.set_message(what);
-        Bar { bar, started: Instant::now(), waiting: !self.quiet }
+        Bar { bar, done: 0, bytes_per_row: 1.0, started: Instant::now(), waiting: !self.quiet }
     }
 }
 
@@ -58,6 +65,10 @@ impl Progress {
 #[derive(Debug)]
 pub struct Bar {
     bar: ProgressBar,
+    /// In what the caller counts.
+    done: u64,
+    /// What is shown for each of that.
+    bytes_per_row: f64,
     started: Instant,
     /// Not shown yet, but it may be.
     waiting: bool,
@@ -67,13 +78,13 @@ impl Bar {
     /// Moves the bar to `position`.
     pub fn set(&mut self, position: u64) {
         self.show_when_long();
-        self.bar.set_position(position);
+        self.done = position;
+        self.bar.set_position((position as f64 * self.bytes_per_row).round() as u64);
     }
 
     /// Moves the bar on by `amount`.
     pub fn add(&mut self, amount: u64) {
-        self.show_when_long();
-        self.bar.inc(amount);
+        self.set(self.done + amount);
     }
 
     fn show_when_long(&mut self) {
@@ -106,5 +117,14 @@ mod tests {
             assert_eq!(bar.bar.position(), 42);
             assert!(bar.bar.is_hidden());
         }
+    }
+
+    #[test]
+    fn rows_are_shown_as_bytes() {
+        let mut bar = Progress::silent().rows("searching", 10, 1_000);
+        bar.add(4);
+        assert_eq!((bar.bar.position(), bar.bar.length()), (400, Some(1_000)));
+        bar.add(6);
+        assert_eq!(bar.bar.position(), 1_000);
     }
 }

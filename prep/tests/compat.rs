@@ -128,3 +128,36 @@ fn more_shards_than_instances_are_refused() {
     assert!(error.ends_with("num_shards: expected at most one per instance (64), found 1000"), "{error}");
     assert!(!dir.path().join("out/manifest.json").exists());
 }
+
+#[test]
+fn several_ranks_are_refused_in_one_line_however_they_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    corpus(dir.path(), usize::MAX);
+    let out = dir.path().join("out");
+    let build = |flags: &[&str], variables: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cloze-prep"));
+        for name in
+            ["RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX"]
+        {
+            command.env_remove(name);
+        }
+        command.args(["build", "--compat", "nvidia", "--quiet", "--corpus"]).arg(dir.path().join("corpus"));
+        command.arg("--out").arg(&out).args(flags).envs(variables.iter().copied()).output().unwrap()
+    };
+    for refused in [
+        build(&["--rank", "0", "--world-size", "2"], &[]),
+        build(&["--rank", "1", "--world-size", "2"], &[]),
+        build(&[], &[("RANK", "0"), ("WORLD_SIZE", "2")]),
+    ] {
+        let message = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{message}");
+        let expected =
+            "compat: expected one process, found several ranks; its draws follow one another, so run it once";
+        assert!(message.contains(expected) && message.lines().count() == 1, "{message}");
+        assert!(refused.stdout.is_empty() && !out.exists());
+    }
+    // Within such a job, one process does.
+    let alone = build(&["--world-size", "1"], &[("RANK", "1"), ("WORLD_SIZE", "2")]);
+    assert!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stderr));
+    assert!(out.join("manifest.json").exists());
+}

@@ -174,6 +174,31 @@ fn diff_names_configuration_and_the_first_row_that_differs() {
 }
 
 #[test]
+fn held_out_parts_are_compared_too() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let compare = || {
+        let comparison = diff(a.path(), b.path(), Progress::silent()).unwrap();
+        let mut out = Vec::new();
+        comparison.render(false, &mut out).unwrap();
+        (comparison, String::from_utf8(out).unwrap())
+    };
+    [&a, &b].iter().for_each(|dir| instances(dir.path(), 1));
+    instances(&a.path().join("held-out"), 1);
+    let (one_sided, text) = compare();
+    assert!(!one_sided.equal && one_sided.held_out.is_none());
+    assert_eq!((one_sided.differences.len(), one_sided.differences[0].part), (1, "held-out"));
+    assert!(text.contains("\nheld-out\n  rows                         20 -> absent\n"), "{text}");
+    instances(&b.path().join("held-out"), 1);
+    let (same, text) = compare();
+    assert!(same.equal && text.ends_with("\nequal, held-out part included\n"), "{text}");
+    forge(&b.path().join("held-out"), 1, "input_ids", |lists| set_in_list(lists, 2, 1, ids("whale")[0]));
+    let (different, text) = compare();
+    assert!(!different.equal && different.differences.is_empty() && different.rows.first_difference.is_none());
+    assert_eq!(different.held_out.unwrap().rows.first_difference.unwrap().row, 12);
+    assert!(text.ends_with("\ndifferent, held-out part included\n"), "{text}");
+}
+
+#[test]
 fn a_shorter_dataset_differs_in_its_first_missing_row() {
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     glue(a.path(), &["the sea", "old ships", "a whale"]);

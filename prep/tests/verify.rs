@@ -133,6 +133,35 @@ fn a_damaged_window_is_named() {
 }
 
 #[test]
+fn a_question_whose_last_windows_are_missing_is_named() {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::UInt16Type;
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("dataset");
+    questions(&dir);
+    assert!(check(&dir).is_whole());
+    // Both questions have as many windows; the last one of the first becomes a window 0 of the second.
+    let mut per_question = 0;
+    forge(&dir, 0, "example_id", |ids| {
+        let mut ids: Vec<String> = ids.as_string::<i32>().iter().flatten().map(str::to_owned).collect();
+        per_question = ids.len() / 2;
+        ids[per_question - 1] = "second".to_owned();
+        std::sync::Arc::new(arrow_array::StringArray::from(ids))
+    });
+    forge(&dir, 0, "window", |numbers| {
+        let mut numbers = numbers.as_primitive::<UInt16Type>().values().to_vec();
+        numbers[per_question - 1..].iter_mut().zip(0..).for_each(|(number, window)| *number = window);
+        std::sync::Arc::new(arrow_array::UInt16Array::from(numbers))
+    });
+    let found = damaged_rows(&check(&dir));
+    let last = per_question - 2;
+    assert_eq!((found.len(), found[0].1), (1, last as u64), "{found:?}");
+    let problem = &found[0].3;
+    let start = format!("expected more windows of question first after window {last}, which ends at character ");
+    assert!(problem.starts_with(&start) && problem.contains("whose text goes on to 443; "), "{problem}");
+}
+
+#[test]
 fn windows_of_a_question_that_is_not_in_the_side_file_are_named() {
     use arrow_array::cast::AsArray;
     let edit = |a: &ArrayRef| -> ArrayRef {

@@ -24,7 +24,32 @@ pub fn check_row(row: &Row<'_>, layout: Layout, vocabulary: &VocabularyInfo) -> 
             check_label(r.label, layout.label_type())?;
             check_glue(r, special)
         }
+    }?;
+    check_special(row, special)
+}
+
+/// `[CLS]` and `[SEP]` only where the structure has them, `[PAD]` and `[MASK]` nowhere: text is only text.
+fn check_special(row: &Row<'_>, special: SpecialIds) -> Result<(), String> {
+    let ids = [special.pad, special.cls, special.sep, special.mask];
+    let tokens = row.tokens();
+    let a_end = match row {
+        Row::Corpus(_) => None,
+        Row::Pretrain(r) => Some(r.segment_a_length),
+        Row::Squad(r) => Some(r.segment_a_length),
+        Row::Glue(r) => Some(r.segment_a_length),
+    };
+    // A single sentence ends where A does.
+    let expected = a_end.map_or(0, |end| if usize::from(end) == tokens.len() { 2 } else { 3 });
+    if tokens.count_of(ids) == expected {
+        return Ok(());
     }
+    let structure = a_end.map(|end| [0, usize::from(end) - 1, tokens.len() - 1]);
+    let in_text = |at: &usize| structure.is_none_or(|structure| !structure.contains(at));
+    let which = |id| ids.iter().position(|&special| special == id);
+    let mut stray = tokens.iter().zip(0..).filter(|(_, at)| in_text(at)).filter_map(|(id, at)| Some((which(id)?, at)));
+    let (name, at) =
+        stray.next().map_or(("a special token", 0), |(i, at)| (["[PAD]", "[CLS]", "[SEP]", "[MASK]"][i], at));
+    Err(format!("expected no special token inside the text, found {name} at position {at}"))
 }
 
 fn expect(condition: bool, problem: impl FnOnce() -> String) -> Result<(), String> {
@@ -64,9 +89,12 @@ fn check_pretrain(row: &PretrainRow<'_>, vocabulary: &VocabularyInfo) -> Result<
     expect(p.len() == masked.inputs.len() && !p.is_empty(), || {
         format!("expected as many masked_lm_inputs as positions ({}), found {}", p.len(), masked.inputs.len())
     })?;
-    expect(p.windows(2).all(|w| w[0] < w[1]), || "expected ascending masked_lm_positions".into())?;
-    let special = |position: u16| position == 0 || position == a - 1 || usize::from(position) >= n - 1;
-    expect(!p.iter().any(|&position| special(position)), || {
+    // Folds that look at all of them are vectorised, and nearly always all would be looked at anyway.
+    let ascends = p.windows(2).fold(true, |so_far, pair| so_far & (pair[0] < pair[1]));
+    expect(ascends, || "expected ascending masked_lm_positions".into())?;
+    let at_first_sep = p.iter().fold(false, |so_far, &position| so_far | (position == a - 1));
+    let (first, last) = (p[0], usize::from(p[p.len() - 1]));
+    expect(first > 0 && last < n - 1 && !at_first_sep, || {
         "expected masked_lm_positions inside the segments, found one at a special token or outside".into()
     })?;
     let largest = masked.inputs.max().unwrap_or(0);

@@ -56,8 +56,10 @@ fn push_row(kind: Kind, shard: &mut crate::shard::ShardWriter, ids: &[u32], a: u
     let (input_ids, segment_a_length) = (Tokens::from(ids), a as u16 + 2);
     let pushed = match kind {
         Kind::Corpus => {
-            let sentence_lengths = [a as u16 + 1, b as u16 + 2];
-            shard.push(CorpusRow { document_id: i, token_ids: input_ids, sentence_lengths: &sentence_lengths })
+            let text: Vec<u32> = ids.iter().copied().filter(|&id| id >= 5).collect();
+            let sentence_lengths = [a as u16, b as u16];
+            let token_ids = Tokens::from(&text);
+            shard.push(CorpusRow { document_id: i, token_ids, sentence_lengths: &sentence_lengths })
         }
         Kind::Pretrain => {
             let inputs = [4u32, 9];

@@ -22,7 +22,7 @@ use crate::checksum::sha256_file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finetune::GlueTask;
 use crate::manifest::{FileEntry, Kind, MANIFEST, Manifest, ShardEntry};
-use crate::row::{CorpusRow, GlueRow, PretrainRow, Row, SquadRow};
+use crate::row::{CorpusRow, GlueRow, PretrainRow, Row, SquadRow, Tokens};
 use crate::shard::Shard;
 use crate::statistics::Statistics;
 use crate::vocabulary::Vocabulary;
@@ -127,6 +127,14 @@ impl Dataset {
     pub fn row_length(&self, index: u64) -> Result<usize> {
         let (shard, row) = self.locate(index);
         shard.row_length(row)
+    }
+
+    /// The tokens of row `index`, without touching its other columns, each of which costs a random reader a cache miss;
+    /// errors and panics as [`row`](Self::row).
+    #[inline]
+    pub fn row_tokens(&self, index: u64) -> Result<Tokens<'_>> {
+        let (shard, row) = self.locate(index);
+        shard.row_tokens(row)
     }
 
     /// Row `index` of a corpus.

@@ -89,6 +89,22 @@ fn rows_come_back_as_they_were_written() {
 }
 
 #[test]
+fn special_tokens_inside_text_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = DatasetWriter::create(dir.path(), spec(Kind::Glue, true), &vocabulary()).unwrap();
+    let mut shard = writer.shard(0).unwrap();
+    let mut refusal = |ids: &[u32], segment_a_length| {
+        let row = GlueRow { input_ids: ids.into(), segment_a_length, label: Some(Label::Class(1)), row_id: 0 };
+        shard.push(row).unwrap_err().to_string()
+    };
+    for (id, name) in [(0, "[PAD]"), (2, "[CLS]"), (3, "[SEP]"), (4, "[MASK]")] {
+        let expected = format!("row 0: expected no special token inside the text, found {name} at position 2");
+        assert!(refusal(&[2, 6, id, 3], 4).ends_with(&expected), "{name} in a single sentence");
+        assert!(refusal(&[2, 6, id, 3, 7, 3], 4).ends_with(&expected), "{name} in a pair");
+    }
+}
+
+#[test]
 fn rows_span_several_record_batches() {
     let dir = tempfile::tempdir().unwrap();
     let writer = DatasetWriter::create(dir.path(), spec(Kind::Glue, true), &vocabulary()).unwrap();

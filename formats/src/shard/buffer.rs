@@ -51,6 +51,11 @@ impl RowBuffer {
         Self { columns: layout.columns().into_iter().map(empty).collect(), rows: 0, tokens: 0 }
     }
 
+    /// No rows yet, and room for about as many as there are here: what grows is copied, and its old memory lies around.
+    pub fn alike(&self) -> Self {
+        Self { columns: self.columns.iter().map(ColumnBuffer::alike).collect(), rows: 0, tokens: 0 }
+    }
+
     /// Rows pushed so far.
     pub fn rows(&self) -> usize {
         self.rows
@@ -146,7 +151,33 @@ macro_rules! push_list {
     };
 }
 
+/// Empty, with room for a little more than `values` has.
+fn room<T>(values: &[T]) -> Vec<T> {
+    Vec::with_capacity(values.len() + values.len() / 16)
+}
+
+/// The offset of the first list, with room for a little more than `offsets` has.
+fn room_for_offsets(offsets: &[i32]) -> Vec<i32> {
+    let mut empty = room(offsets);
+    empty.push(0);
+    empty
+}
+
 impl ColumnBuffer {
+    fn alike(&self) -> Self {
+        match self {
+            Self::U16(v) => Self::U16(room(v)),
+            Self::U64(v) => Self::U64(room(v)),
+            Self::I32(v) => Self::I32(room(v)),
+            Self::F32(v) => Self::F32(room(v)),
+            Self::Bool(v) => Self::Bool(room(v)),
+            Self::Utf8(o, v) => Self::Utf8(room_for_offsets(o), String::with_capacity(v.len() + v.len() / 16)),
+            Self::ListU8(o, v) => Self::ListU8(room_for_offsets(o), room(v)),
+            Self::ListU16(o, v) => Self::ListU16(room_for_offsets(o), room(v)),
+            Self::ListU32(o, v) => Self::ListU32(room_for_offsets(o), room(v)),
+        }
+    }
+
     push_scalar! { push_u16, U16, u16; push_u64, U64, u64; push_i32, I32, i32; push_f32, F32, f32;
     push_bool, Bool, bool; }
     push_list! { push_list_u8, ListU8, u8; push_list_u16, ListU16, u16; push_list_u32, ListU32, u32; }
@@ -164,11 +195,14 @@ impl ColumnBuffer {
     fn push_tokens(&mut self, tokens: Tokens<'_>) {
         match self {
             Self::ListU16(offsets, values) => {
-                values.extend(tokens.iter().map(|id| id as u16));
+                match tokens {
+                    Tokens::U16(ids) => values.extend_from_slice(ids),
+                    Tokens::U32(ids) => values.extend(ids.iter().map(|&id| id as u16)),
+                }
                 offsets.push(values.len() as i32);
             }
             Self::ListU32(offsets, values) => {
-                values.extend(tokens.iter());
+                tokens.append_to(values);
                 offsets.push(values.len() as i32);
             }
             _ => unreachable!("the layout decides the type of each column"),

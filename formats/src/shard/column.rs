@@ -84,14 +84,13 @@ impl Columns {
         }
     }
 
-    /// Number of tokens of row `i`, without touching them.
+    /// The tokens of row `i`, without touching its other columns.
+    ///
+    /// # Panics
+    /// `i` is not below the number of rows.
     #[inline]
-    pub fn row_length(&self, i: usize) -> usize {
-        let token_column = usize::from(self.layout.kind() == Kind::Corpus);
-        match &self.columns[token_column] {
-            Column::ListU16(o, _) | Column::ListU32(o, _) => (o[i + 1] - o[i]) as usize,
-            _ => mismatch(),
-        }
+    pub fn row_tokens(&self, i: usize) -> Tokens<'_> {
+        self.columns[usize::from(self.layout.kind() == Kind::Corpus)].tokens(i)
     }
 
     fn squad_row(&self, i: usize) -> SquadRow<'_> {

@@ -15,7 +15,7 @@ use crate::checksum::Crc32c;
 use crate::error::{AtPath, Error, ErrorKind, Result};
 use crate::manifest::{ShardEntry, VocabularyInfo};
 use crate::mmap;
-use crate::row::Row;
+use crate::row::{Row, Tokens};
 use crate::schema::Layout;
 
 /// `ARROW1` and the footer's length close the file.
@@ -95,7 +95,14 @@ impl Shard {
     /// Number of tokens of row `index`, without touching them; errors and panics as [`row`](Self::row).
     pub fn row_length(&self, index: u64) -> Result<usize> {
         let (columns, i) = self.locate(index)?;
-        Ok(columns.row_length(i))
+        Ok(columns.row_tokens(i).len())
+    }
+
+    /// The tokens of row `index`, without touching its other columns; errors and panics as [`row`](Self::row).
+    #[inline]
+    pub fn row_tokens(&self, index: u64) -> Result<Tokens<'_>> {
+        let (columns, i) = self.locate(index)?;
+        Ok(columns.row_tokens(i))
     }
 
     /// Record batches.

@@ -19,8 +19,11 @@ use crate::statistics::Statistics;
 
 /// Rows per record batch.
 pub const BATCH_ROWS: usize = 65_536;
-/// A batch is closed early at this many tokens, so that memory and list offsets stay bounded for long documents.
-const BATCH_TOKENS: usize = 16 << 20;
+/// A batch is closed early at this many tokens: about 1.5 MB of a pretrain dataset. It is held in memory while it is filled, by each
+/// thread that makes a shard, and a small one stays in the core's cache.
+const BATCH_TOKENS: usize = 1 << 19;
+/// Bytes on their way from a batch to the file.
+const BUFFER_BYTES: usize = 1 << 17;
 
 type Sink = ChecksumWriter<BufWriter<File>>;
 
@@ -44,7 +47,7 @@ impl ShardWriter {
         let path = path.as_ref().to_owned();
         let temporary = temporary(&path);
         let schema = layout.arrow(vocabulary);
-        let sink = ChecksumWriter::new(BufWriter::with_capacity(1 << 20, File::create(&temporary).at(&path)?));
+        let sink = ChecksumWriter::new(BufWriter::with_capacity(BUFFER_BYTES, File::create(&temporary).at(&path)?));
         let mut file = FileWriter::try_new(sink, &schema).at(&path)?;
         let head = file.get_mut().take_crc();
         Ok(Self {
@@ -112,7 +115,8 @@ impl ShardWriter {
     }
 
     fn write_batch(&mut self) -> Result<()> {
-        let rows = std::mem::replace(&mut self.rows, RowBuffer::new(self.layout));
+        let next = self.rows.alike();
+        let rows = std::mem::replace(&mut self.rows, next);
         let num_rows = rows.rows() as u64;
         let batch = rows.finish(self.schema.clone()).at(&self.path)?;
         let file = self.file.as_mut().expect("the file is open until finish");

@@ -30,6 +30,9 @@ struct Args {
     /// Also 1 GB of synthetic text at 1 and 2 threads, for the peak of memory.
     #[arg(long)]
     large: bool,
+    /// Also the peak of memory by number of threads, on 200 MB of synthetic text and the dump.
+    #[arg(long)]
+    memory: bool,
     /// Python with `nanotoken` and `tokenizers` installed, to measure them on the same text.
     #[arg(long, value_name = "PROGRAM")]
     python: Option<PathBuf>,
@@ -56,6 +59,10 @@ fn main() -> anyhow::Result<()> {
     let bench = Bench { inputs: folder.path().to_owned(), runs: args.runs };
     let inputs = work::Inputs::prepare(&args.text, args.dump.as_deref(), args.vocab.as_deref(), &bench.inputs)?;
     let mut results = bench.all(args.large)?;
+    if args.memory {
+        work::write_synthetic(&bench.inputs, work::MEMORY_TEXT)?;
+        results.extend(bench.memory()?);
+    }
     if let Some(python) = &args.python {
         results.extend(peers::python(python, &bench.inputs)?);
     }

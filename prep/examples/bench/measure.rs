@@ -33,6 +33,16 @@ pub const LARGE: &[(&str, &str)] = &[
     ("large-8", "the same on eight threads"),
 ];
 
+/// Work whose peak of memory is measured by number of threads.
+pub const MEMORY: &[(&str, &str)] = &[
+    ("memory-text", "text to corpus to phase 1, static x5"),
+    ("memory-compat", "text to corpus to phase 1 of --compat nvidia"),
+    ("memory-dump", "dump (.xml.bz2) to corpus"),
+];
+
+/// The numbers of threads.
+pub const THREADS: &[usize] = &[1, 2, 8, 32, 64, 128];
+
 /// What one measurement came to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measured {
@@ -127,6 +137,16 @@ impl Bench {
     pub fn all(&self, large: bool) -> anyhow::Result<Vec<Measured>> {
         let large = if large { LARGE } else { &[] };
         MEASUREMENTS.iter().chain(large).map(|&(name, what)| self.fastest(name, what)).collect()
+    }
+
+    /// Measures the memory of each work with each number of threads.
+    pub fn memory(&self) -> anyhow::Result<Vec<Measured>> {
+        let runs = MEMORY.iter().flat_map(|work| THREADS.iter().map(move |threads| (work, threads)));
+        let measure = |(&(work, what), threads): (&(&str, &str), &usize)| {
+            eprintln!("{what}, {threads} threads ..");
+            Ok(Measured { what: format!("{what}, {threads} threads"), ..self.once(&format!("{work}-{threads}"))? })
+        };
+        runs.map(measure).collect()
     }
 
     fn fastest(&self, name: &str, what: &str) -> anyhow::Result<Measured> {

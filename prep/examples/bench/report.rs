@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::measure::Measured;
+use crate::measure::{MEMORY, Measured, THREADS};
 use crate::work::Inputs;
 
 /// Everything that makes a figure meaningful, and the figures.
@@ -66,7 +66,7 @@ impl<'a> Report<'a> {
             i.vocabulary
         )?;
         writeln!(out, "{:<58} {:>10} {:>10} {:>13} {:>9}", "", "MB/s/core", "MB/s", "instances/s", "memory MB")?;
-        for x in &self.measurements {
+        for x in self.measurements.iter().filter(|m| !m.name.starts_with("memory")) {
             let instances = match x.instances {
                 0 => String::new(),
                 n => format!("{:.0}", n as f64 / x.seconds),
@@ -81,7 +81,26 @@ impl<'a> Report<'a> {
                 mega(x.peak_bytes)
             )?;
         }
-        self.print_ratios(out)
+        self.print_ratios(out)?;
+        self.print_memory(out)
+    }
+
+    /// Peaks of memory, a line for each work and a column for each number of threads.
+    fn print_memory(&self, out: &mut impl Write) -> io::Result<()> {
+        let find = |name: String| self.measurements.iter().find(|m| m.name == name);
+        let measured = |(work, what): &(&str, &'static str)| {
+            let peaks = THREADS.iter().map(|threads| Some(find(format!("{work}-{threads}"))?.peak_bytes));
+            Some((*what, peaks.collect::<Option<Vec<u64>>>()?))
+        };
+        for (i, (what, peaks)) in MEMORY.iter().filter_map(measured).enumerate() {
+            if i == 0 {
+                let columns: String = THREADS.iter().map(|threads| format!("{threads:>8}")).collect();
+                writeln!(out, "\n{:<58} {columns}", "peak of memory of its own in MB, by number of threads")?;
+            }
+            let columns: String = peaks.iter().map(|&peak| format!("{:>8.0}", peak as f64 / 1e6)).collect();
+            writeln!(out, "{what:<58} {columns}")?;
+        }
+        Ok(())
     }
 
     fn print_ratios(&self, out: &mut impl Write) -> io::Result<()> {

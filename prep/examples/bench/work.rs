@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use cloze_formats::config::{InstanceConfig, MaskingMode};
+use cloze_formats::config::{Compat, InstanceConfig, MaskingMode};
 use cloze_formats::stream::{Cursor, Masking, PretrainGather, Stream, StreamConfig};
 use cloze_formats::{Dataset, Vocabulary};
 use cloze_prep::build::build;
@@ -23,6 +23,8 @@ use crate::synthetic;
 /// Small dumps are repeated up to this much XML.
 const DUMP_BYTES: usize = 64 << 20;
 const LARGE_BYTES: u64 = 1_000_000_000;
+/// The text on which memory is measured by number of threads, in the folder of the inputs, and its size.
+pub const MEMORY_TEXT: (&str, u64) = ("memory.txt", 200_000_000);
 /// Passes over the text where one takes a fraction of a second.
 const PASSES: u64 = 5;
 /// The peer is slow: it gets the beginning of the text only.
@@ -136,11 +138,14 @@ pub fn run(name: &str, inputs: &Path) -> anyhow::Result<()> {
         "tokenizer" => tokenizer(name, inputs),
         "tokenizers" => tokenizers(name, inputs),
         "sentences" => sentences(name, inputs),
-        "dynamic" => end_to_end(name, inputs, text_source(inputs), MaskingMode::Dynamic, out.path()),
-        "static" => end_to_end(name, inputs, text_source(inputs), MaskingMode::Static, out.path()),
+        "dynamic" => end_to_end(name, inputs, text_source(inputs), DYNAMIC, out.path()),
+        "static" => end_to_end(name, inputs, text_source(inputs), STATIC, out.path()),
         "dump" => dump(name, inputs, out.path()),
         "loader" => loader(name, inputs, out.path()),
         "large" => large(name, inputs, out.path()),
+        "memory-text" => end_to_end(name, inputs, memory_source(inputs), STATIC, out.path()),
+        "memory-compat" => end_to_end(name, inputs, memory_source(inputs), COMPAT, out.path()),
+        "memory-dump" => dump(name, inputs, out.path()),
         _ => bail!("no measurement is called {name}"),
     }?;
     serde_json::to_writer(std::io::stdout().lock(), &measured)?;
@@ -226,11 +231,17 @@ fn tokenize_into(inputs: &Path, source: SourceFile, out: &Path) -> anyhow::Resul
     Ok(summary.text_bytes)
 }
 
-fn end_to_end(name: &str, inputs: &Path, source: SourceFile, masking: MaskingMode, out: &Path) -> Result {
+/// How a phase 1 dataset is made: its masks, and which program is re-created.
+type How = (MaskingMode, Option<Compat>);
+const DYNAMIC: How = (MaskingMode::Dynamic, None);
+const STATIC: How = (MaskingMode::Static, None);
+const COMPAT: How = (MaskingMode::Static, Some(Compat::Nvidia));
+
+fn end_to_end(name: &str, inputs: &Path, source: SourceFile, (masking, compat): How, out: &Path) -> Result {
     timed(name, || {
         let bytes = tokenize_into(inputs, source, &out.join("corpus"))?;
         let corpus = Dataset::open(out.join("corpus"))?;
-        let config = InstanceConfig::for_phase(1, masking);
+        let config = InstanceConfig { compat, ..InstanceConfig::for_phase(1, masking) };
         let manifests = build(&corpus, &config, &out.join("phase1"), Progress::silent())?;
         Ok((bytes, manifests[0].num_rows()))
     })
@@ -269,11 +280,22 @@ fn loader(name: &str, inputs: &Path, out: &Path) -> Result {
 
 fn large(name: &str, inputs: &Path, out: &Path) -> Result {
     let path = out.join("large.txt");
+    write_text(inputs, &path, LARGE_BYTES)?;
+    end_to_end(name, inputs, SourceFile { kind: SourceKind::Text, path }, STATIC, out)
+}
+
+fn memory_source(inputs: &Path) -> SourceFile {
+    SourceFile { kind: SourceKind::Text, path: inputs.join(MEMORY_TEXT.0) }
+}
+
+/// Puts a file of so many bytes of synthetic text beside the inputs.
+pub fn write_synthetic(inputs: &Path, (name, bytes): (&str, u64)) -> anyhow::Result<()> {
+    write_text(inputs, &inputs.join(name), bytes)
+}
+
+fn write_text(inputs: &Path, path: &Path, bytes: u64) -> anyhow::Result<()> {
     let sample = fs::read_to_string(inputs.join("text.txt"))?;
-    let mut file = BufWriter::new(File::create(&path)?);
-    synthetic::write(&mut file, &sample, LARGE_BYTES)?;
-    file.flush()?;
-    drop((file, sample));
-    let source = SourceFile { kind: SourceKind::Text, path };
-    end_to_end(name, inputs, source, MaskingMode::Static, out)
+    let mut file = BufWriter::new(File::create(path)?);
+    synthetic::write(&mut file, &sample, bytes)?;
+    Ok(file.flush()?)
 }

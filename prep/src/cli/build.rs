@@ -56,7 +56,8 @@ pub struct BuildArgs {
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub num_shards: u32,
     /// Re-create another program's instances bit for bit: those of NVIDIA's create_pretraining_data.py (nvidia) over
-    /// the same sentences with --random_seed SEED. Slower, because its draws follow one another.
+    /// the same sentences with --random_seed SEED. Its draws follow one another: slower, and by one process only; several
+    /// ranks are refused.
     #[arg(long, value_enum, hide_possible_values = true, value_name = "PROGRAM")]
     pub compat: Option<CompatArg>,
     /// Several processes.

@@ -7,7 +7,7 @@ use clap::Args;
 use super::Context;
 use super::arguments::VocabularyArgs;
 use crate::glue::{GlueConfig, glue};
-use crate::inspect::render::thousands;
+use crate::inspect::render::counted;
 
 /// `glue`
 #[derive(Debug, Args)]
@@ -40,16 +40,16 @@ impl GlueArgs {
             return Ok(());
         }
         for s in &splits {
-            let (examples, tokens) = (thousands(s.examples), thousands(s.tokens));
-            writeln!(context.out, "{}: {examples} examples, {tokens} tokens", s.dataset.display())?;
+            let (examples, tokens) = (counted(s.examples, "example"), counted(s.tokens, "token"));
+            writeln!(context.out, "{}: {examples}, {tokens}", s.dataset.display())?;
             if s.truncated > 0 {
-                writeln!(context.out, "  {} were cut to {} tokens", thousands(s.truncated), self.max_seq_length)?;
+                writeln!(context.out, "  {} cut to {} tokens", counted(s.truncated, "example"), self.max_seq_length)?;
             }
             if s.skipped > 0 {
-                writeln!(context.out, "  {} rows without an example were left out", thousands(s.skipped))?;
+                writeln!(context.out, "  {} without an example left out", counted(s.skipped, "row"))?;
             }
             if s.empty > 0 {
-                writeln!(context.out, "  {} have a sentence without text", thousands(s.empty))?;
+                writeln!(context.out, "  {} with a sentence without text", counted(s.empty, "example"))?;
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use cloze_formats::finetune::SquadVersion;
 
 use super::Context;
 use super::arguments::VocabularyArgs;
-use crate::inspect::render::thousands;
+use crate::inspect::render::counted;
 use crate::squad::{SquadConfig, squad};
 
 /// `squad`
@@ -49,18 +49,19 @@ impl SquadArgs {
         if context.emit_json(&s)? {
             return Ok(());
         }
-        let (questions, windows) = (thousands(s.questions), thousands(s.windows));
-        writeln!(context.out, "{}: {questions} questions in {windows} windows", self.out.display())?;
+        let question = |n| counted(n, "question");
+        let windows = counted(s.windows, "window");
+        writeln!(context.out, "{}: {} in {windows}", self.out.display(), question(s.questions))?;
         if s.version == SquadVersion::V2 {
-            writeln!(context.out, "  {} questions have no answer (SQuAD v2.0)", thousands(s.impossible_questions))?;
+            writeln!(context.out, "  {} without an answer (SQuAD v2.0)", question(s.impossible_questions))?;
         }
-        writeln!(context.out, "  {} windows hold the answer", thousands(s.answered_windows))?;
+        writeln!(context.out, "  {} with the answer", counted(s.answered_windows, "window"))?;
         if s.truncated_questions > 0 {
             let most = self.max_query_length;
-            writeln!(context.out, "  {} questions were cut to {most} tokens", thousands(s.truncated_questions))?;
+            writeln!(context.out, "  {} cut to {most} tokens", question(s.truncated_questions))?;
         }
         if s.unanswered_questions > 0 {
-            writeln!(context.out, "  {} questions have no window with the answer", thousands(s.unanswered_questions))?;
+            writeln!(context.out, "  {} without a window that holds the answer", question(s.unanswered_questions))?;
         }
         Ok(())
     }

@@ -3,14 +3,15 @@
 use cloze_formats::Dataset;
 use cloze_formats::config::InstanceConfig;
 use cloze_formats::manifest::VocabularyInfo;
-use cloze_formats::masking::MaskingConfig;
+use cloze_formats::masking::{Marks, MaskingConfig};
 
 use super::drawn::{Drawn, Segment};
 use super::python_random::PythonRandom;
 use crate::error::Result;
 use crate::materialise::assemble;
-use crate::pairs::{Draws, Pair, PairConfig, SegmentB, pair_document, take_sentences, truncate_pair};
+use crate::pairs::{Draws, Pair, PairConfig, SegmentB, pair_document, truncate_pair};
 use crate::progress::Progress;
+use crate::starts::SentenceStarts;
 
 /// Draws for another document than the one at hand; the last one counts, whatever it is.
 const ATTEMPTS: usize = 10;
@@ -41,6 +42,7 @@ impl<'a> Drawer<'a> {
         };
         let mut maker = Maker {
             corpus: self.corpus,
+            starts: SentenceStarts::of(self.corpus)?,
             documents: &self.documents,
             max_num_tokens: config.max_num_tokens,
             masker: NvidiaMasker::new(self.config.masking_config(), &self.corpus.manifest().vocabulary),
@@ -87,6 +89,7 @@ fn offsets(sentence_lengths: &[u16]) -> Vec<u32> {
 /// Makes one instance of a pair; reusable.
 struct Maker<'a> {
     corpus: &'a Dataset,
+    starts: SentenceStarts,
     documents: &'a [u32],
     max_num_tokens: usize,
     masker: NvidiaMasker,
@@ -131,10 +134,8 @@ impl Maker<'_> {
         let document = self.documents[other];
         let lengths = self.corpus.corpus_row(document.into())?.sentence_lengths;
         let from = rng.below(lengths.len() as u64) as usize;
-        let tokens = |sentences: &[u16]| sentences.iter().map(|&l| u32::from(l)).sum::<u32>();
-        let taken = take_sentences(lengths, from, target);
-        let segment = Segment { document, start: tokens(&lengths[..from]), len: tokens(&lengths[taken]) };
-        Ok((segment, other != index))
+        let (start, len) = self.starts.segment(document.into(), lengths, from, target);
+        Ok((Segment { document, start, len }, other != index))
     }
 }
 
@@ -143,12 +144,12 @@ struct NvidiaMasker {
     config: MaskingConfig,
     vocabulary: VocabularyInfo,
     candidates: Vec<u16>,
-    chosen: Vec<(u16, u32)>,
+    marks: Marks,
 }
 
 impl NvidiaMasker {
     fn new(config: MaskingConfig, vocabulary: &VocabularyInfo) -> Self {
-        Self { config, vocabulary: vocabulary.clone(), candidates: Vec::new(), chosen: Vec::new() }
+        Self { config, vocabulary: vocabulary.clone(), candidates: Vec::new(), marks: Marks::default() }
     }
 
     /// `input_ids`: `[S]`. No candidates are `[CLS]` and `[SEP]`, not even those that stand in the text.
@@ -158,7 +159,7 @@ impl NvidiaMasker {
         self.candidates.clear();
         self.candidates.extend((0u16..).zip(input_ids).filter(is_candidate).map(|(position, _)| position));
         rng.shuffle(&mut self.candidates);
-        self.chosen.clear();
+        self.marks.clear(input_ids.len());
         for &position in self.candidates.iter().take(self.config.num_predictions(input_ids.len())) {
             let seen = if rng.random() < 0.8 {
                 special.mask
@@ -167,12 +168,13 @@ impl NvidiaMasker {
             } else {
                 rng.below(self.vocabulary.num_tokens.into()) as u32
             };
-            self.chosen.push((position, seen));
+            self.marks.set(position, seen);
         }
-        self.chosen.sort_unstable_by_key(|&(position, _)| position);
         drawn.positions.clear();
-        drawn.positions.extend(self.chosen.iter().map(|c| c.0));
         drawn.inputs.clear();
-        drawn.inputs.extend(self.chosen.iter().map(|c| c.1));
+        self.marks.for_each(|position, seen| {
+            drawn.positions.push(position);
+            drawn.inputs.push(seen);
+        });
     }
 }

@@ -6,11 +6,13 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use arrow_buffer::Buffer;
 use cloze_formats::config::InstanceConfig;
-use cloze_formats::{Dataset, Tokens, durable};
+use cloze_formats::{Dataset, Tokens, durable, mmap};
 
 use super::draw::Drawer;
 use crate::error::{AtPath, Error, Result};
+use crate::materialise::GROUP;
 use crate::plan::Totals;
 use crate::progress::Progress;
 
@@ -30,7 +32,7 @@ impl Segment {
 
     pub fn tokens<'a>(&self, corpus: &'a Dataset) -> Result<Tokens<'a>> {
         let (start, end) = (self.start as usize, (self.start + self.len) as usize);
-        corpus.corpus_row(self.document.into())?.token_ids.slice(start, end).ok_or_else(|| {
+        corpus.row_tokens(self.document.into())?.slice(start, end).ok_or_else(|| {
             let problem = format!(
                 "document {} does not fit what was drawn; delete the output directory and retry",
                 self.document
@@ -92,10 +94,10 @@ const RANDOM: u32 = 1 << 31;
 /// All that was drawn for a dataset.
 #[derive(Debug)]
 pub(super) struct DrawnFile {
-    records: File,
+    records: Buffer,
     record_bytes: usize,
     order: File,
-    path: PathBuf,
+    order_path: PathBuf,
     totals: Totals,
 }
 
@@ -118,32 +120,54 @@ impl DrawnFile {
                 totals
             }
         };
-        let open = |name: &str| File::open(dir.join(name)).at(dir.join(name));
         let path = dir.join(RECORDS);
-        Ok(Self { records: open(RECORDS)?, record_bytes, order: open(ORDER)?, path, totals })
+        // Read in any order. Complete, so nobody writes to it any more.
+        let records = mmap::map(&path)?;
+        let (expected, found) = (totals.num_instances * record_bytes as u64, records.len());
+        if found as u64 != expected {
+            let problem = format!("expected {expected} bytes, found {found}; delete the output directory and retry");
+            return Err(Error::invalid(path, problem));
+        }
+        let order_path = dir.join(ORDER);
+        let order = File::open(&order_path).at(&order_path)?;
+        Ok(Self { records, record_bytes, order, order_path, totals })
     }
 
     pub fn totals(&self) -> Totals {
         self.totals
     }
 
-    /// Calls `emit` for each instance of `shard`, a slice of all rows, in row order.
-    pub fn for_each(&self, shard: u32, mut emit: impl FnMut(&Drawn) -> Result<()>) -> Result<()> {
+    /// Calls `emit` with the instances of `shard`, a slice of all rows, in row order, [`GROUP`] at a time.
+    pub fn for_each_group(&self, shard: u32, mut emit: impl FnMut(&[Drawn]) -> Result<()>) -> Result<()> {
         let Range { start, end } = self.totals.rows(shard);
         let mut numbers = vec![0; (end - start) as usize * 4];
-        self.order.read_exact_at(&mut numbers, start * 4).at(self.path.with_file_name(ORDER))?;
-        let mut record = vec![0; self.record_bytes];
-        let mut instance = Drawn::default();
-        for &number in numbers.as_chunks().0 {
-            let offset = u64::from(u32::from_le_bytes(number)) * self.record_bytes as u64;
-            self.records.read_exact_at(&mut record, offset).at(&self.path)?;
-            instance.read(&record);
-            emit(&instance)?;
+        self.order.read_exact_at(&mut numbers, start * 4).at(&self.order_path)?;
+        let mut group = vec![Drawn::default(); GROUP];
+        let mut records = Vec::with_capacity(GROUP);
+        for numbers in numbers.as_chunks().0.chunks(GROUP) {
+            records.clear();
+            for &number in numbers {
+                records.push(self.record(u32::from_le_bytes(number))?);
+            }
+            // They lie anywhere: loads that do not depend on each other are waited for together.
+            let lines = records.iter().flat_map(|record| record.iter().step_by(CACHE_LINE));
+            std::hint::black_box(lines.fold(0, |all, byte| all ^ byte));
+            group.iter_mut().zip(&records).for_each(|(instance, record)| instance.read(record));
+            emit(&group[..numbers.len()])?;
         }
         Ok(())
     }
+
+    fn record(&self, number: u32) -> Result<&[u8]> {
+        let offset = number as usize * self.record_bytes;
+        self.records.get(offset..offset + self.record_bytes).ok_or_else(|| {
+            let problem = "expected numbers of instances that were drawn; delete the output directory and retry";
+            Error::invalid(&self.order_path, problem)
+        })
+    }
 }
 
+const CACHE_LINE: usize = 64;
 const RECORDS: &str = "instances";
 const ORDER: &str = "order";
 

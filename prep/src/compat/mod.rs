@@ -28,9 +28,9 @@ use cloze_formats::{Dataset, DatasetWriter, Manifest, PretrainRow, StaticMask};
 use rayon::prelude::*;
 
 use self::drawn::DrawnFile;
-use crate::build::{corpus_source, dataset_spec};
-use crate::error::{Error, Result};
-use crate::materialise::assemble;
+use crate::build::{corpus_source, dataset_spec, on_bounded_threads};
+use crate::error::Result;
+use crate::materialise::{GROUP, assemble, touch};
 use crate::progress::Progress;
 
 /// Makes the dataset `out` from `corpus`; `config` was validated.
@@ -48,27 +48,37 @@ pub(crate) fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progr
     let finished = writer.finished()?;
     let missing: Vec<u32> = (0..resolved.num_shards).filter(|&shard| !finished.contains_key(&shard.into())).collect();
     let bar = Mutex::new(progress.count("building shards", missing.len() as u64));
-    missing.into_par_iter().try_for_each(|index| {
-        let mut shard = writer.shard(index)?;
-        write_rows(corpus, &drawn, index, &mut shard)?;
-        writer.finish_shard(index, shard, serde_json::Value::Null)?;
-        bar.lock().expect("no holder panics").add(1);
-        Ok::<_, Error>(())
+    on_bounded_threads(|_| {
+        missing.into_par_iter().try_for_each(|index| {
+            let mut shard = writer.shard(index)?;
+            write_rows(corpus, &drawn, index, &mut shard)?;
+            writer.finish_shard(index, shard, serde_json::Value::Null)?;
+            bar.lock().expect("no holder panics").add(1);
+            Ok(())
+        })
     })?;
     writer.publish(vec![source])
 }
 
 fn write_rows(corpus: &Dataset, drawn: &DrawnFile, index: u32, shard: &mut ShardWriter) -> Result<()> {
     let special = corpus.manifest().vocabulary.special;
-    let mut input_ids = Vec::new();
-    drawn.for_each(index, |instance| {
-        let (a, b) = (instance.a.tokens(corpus)?, instance.b.tokens(corpus)?);
-        let segment_a_length = assemble(&mut input_ids, special, a, b);
-        shard.push(PretrainRow {
-            input_ids: (&input_ids).into(),
-            segment_a_length,
-            next_sentence_label: instance.is_random,
-            masked: Some(StaticMask { positions: &instance.positions, inputs: (&instance.inputs).into() }),
-        })
+    let mut input_ids = Vec::<u32>::new();
+    let mut segments = Vec::with_capacity(GROUP);
+    drawn.for_each_group(index, |group| {
+        segments.clear();
+        for instance in group {
+            segments.push([instance.a.tokens(corpus)?, instance.b.tokens(corpus)?]);
+        }
+        touch(&segments);
+        for (instance, &[a, b]) in group.iter().zip(&segments) {
+            let segment_a_length = assemble(&mut input_ids, special, a, b);
+            shard.push(PretrainRow {
+                input_ids: (&input_ids).into(),
+                segment_a_length,
+                next_sentence_label: instance.is_random,
+                masked: Some(StaticMask { positions: &instance.positions, inputs: (&instance.inputs).into() }),
+            })?;
+        }
+        Ok(())
     })
 }

@@ -13,6 +13,8 @@ const SHIFT: usize = 397;
 #[derive(Clone, Debug)]
 pub(super) struct PythonRandom {
     state: [u32; STATE_WORDS],
+    /// What comes of the state, all at once: the processor makes several of them at a time.
+    words: [u32; STATE_WORDS],
     next: usize,
 }
 
@@ -51,7 +53,7 @@ impl PythonRandom {
             advance(&mut state, &mut i);
         }
         state[0] = 1 << 31;
-        Self { state, next: STATE_WORDS }
+        Self { state, words: [0; STATE_WORDS], next: STATE_WORDS }
     }
 
     /// All words of the state anew.
@@ -68,19 +70,24 @@ impl PythonRandom {
             s[i] = s[i + SHIFT - STATE_WORDS] ^ mixed(s[i], s[i + 1]);
         }
         s[STATE_WORDS - 1] = s[SHIFT - 1] ^ mixed(s[STATE_WORDS - 1], s[0]);
+        for (word, &state) in self.words.iter_mut().zip(&*s) {
+            let mut y = state;
+            y ^= y >> 11;
+            y ^= (y << 7) & 0x9d2c_5680;
+            y ^= (y << 15) & 0xefc6_0000;
+            *word = y ^ (y >> 18);
+        }
         self.next = 0;
     }
 
+    #[inline]
     fn next_u32(&mut self) -> u32 {
         if self.next == STATE_WORDS {
             self.twist();
         }
-        let mut y = self.state[self.next];
+        let word = self.words[self.next];
         self.next += 1;
-        y ^= y >> 11;
-        y ^= (y << 7) & 0x9d2c_5680;
-        y ^= (y << 15) & 0xefc6_0000;
-        y ^ (y >> 18)
+        word
     }
 
     /// `random()`: uniform in `[0, 1)`, 53 bits of two words.
@@ -103,9 +110,18 @@ impl PythonRandom {
     }
 
     /// `shuffle(items)`: from the last one on, each changes places with one of those up to itself.
+    ///
+    /// # Panics
+    /// There are 2^32 items or more, of which one word could not choose.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.below(i as u64 + 1) as usize);
+        assert!(u32::try_from(items.len()).is_ok(), "one word a draw");
+        let mut i = items.len().saturating_sub(1);
+        while i > 0 {
+            // `below(i + 1)`, but a draw that is not below changes nothing: as often as not, a branch would be foretold wrongly.
+            let drawn = (self.next_u32() >> (i as u32 + 1).leading_zeros()) as usize;
+            let is_below = drawn <= i;
+            items.swap(i, std::hint::select_unpredictable(is_below, drawn, i));
+            i -= usize::from(is_below);
         }
     }
 }

@@ -49,7 +49,8 @@ fn pretrain(dir: &Path, shards: &[u64], masked: bool, vocabulary: &Vocabulary) -
             let lengths = [rng.between(1, 60), rng.between(1, 60)];
             let mut ids = vec![2];
             for length in lengths {
-                ids.extend((0..length).map(|_| rng.below(vocabulary.len() as u64) as u32));
+                // Text has none of the five special tokens.
+                ids.extend((0..length).map(|_| rng.between(5, vocabulary.len() as u64 - 1) as u32));
                 ids.push(3);
             }
             let a = lengths[0] as u16 + 2;

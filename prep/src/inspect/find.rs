@@ -65,7 +65,7 @@ impl Query {
     /// A damaged record batch before there are enough rows.
     pub fn search(&self, dataset: &Dataset, count: usize, progress: Progress) -> Result<Found> {
         let units = units(dataset);
-        let mut bar = progress.count("searching rows", dataset.len());
+        let mut bar = progress.rows("searching", dataset.len(), dataset.manifest().num_bytes());
         let mut found = Found { rows: Vec::new(), searched: 0 };
         // Some work for each thread at a time; what lies behind the last row wanted is hardly touched.
         for group in units.chunks(4 * rayon::current_num_threads()) {

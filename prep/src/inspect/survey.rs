@@ -85,8 +85,9 @@ pub fn survey(dataset: &Dataset, all: bool, progress: Progress) -> Result<Survey
         batch.clone().step_by(ROWS_AT_ONCE as usize).map(move |start| start..(start + ROWS_AT_ONCE).min(end))
     };
     let units: Vec<Range<u64>> = chosen.iter().flat_map(cut).collect();
-    let bar =
-        std::sync::Mutex::new(progress.count("reading rows", units.iter().map(|unit| unit.end - unit.start).sum()));
+    let rows: u64 = units.iter().map(|unit| unit.end - unit.start).sum();
+    let bytes = u128::from(dataset.manifest().num_bytes()) * u128::from(rows) / u128::from(dataset.len().max(1));
+    let bar = std::sync::Mutex::new(progress.rows("reading", rows, bytes as u64));
     let counted: Result<Counts> = units
         .par_iter()
         .try_fold(

@@ -128,12 +128,14 @@ fn parse(text: &str) -> std::result::Result<Parameters, Problem> {
 
 /// Adds the entry in `line` to a section; whether it was not there.
 fn parse_entry(parameters: &mut Parameters, section: usize, line: &str) -> std::result::Result<bool, String> {
-    let fields: Vec<&str> = line.split(' ').collect();
-    Ok(match (section, fields.as_slice()) {
-        (0, [word]) => parameters.abbreviations.insert(parse_stopped(word)?),
-        (1, [first, second]) => parameters.collocations.insert((parse_stopped(first)?, parse_word(second)?)),
-        (2, [word]) => parameters.sentence_starters.insert(parse_word(word)?),
-        (3, [word, letters]) => {
+    let mut fields = line.split(' ');
+    Ok(match (section, [fields.next(), fields.next(), fields.next()]) {
+        (0, [Some(word), None, _]) => parameters.abbreviations.insert(parse_stopped(word)?),
+        (1, [Some(first), Some(second), None]) => {
+            parameters.collocations.insert((parse_stopped(first)?, parse_word(second)?))
+        }
+        (2, [Some(word), None, _]) => parameters.sentence_starters.insert(parse_word(word)?),
+        (3, [Some(word), Some(letters), None]) => {
             let places = Orthography::parse(letters)
                 .ok_or_else(|| format!("expected some of the letters BMUbmu in this order, found {letters:?}"))?;
             parameters.orthography.insert(parse_word(word)?, places).is_none()
@@ -155,6 +157,10 @@ fn parse_stopped(field: &str) -> std::result::Result<Box<str>, String> {
 }
 
 fn parse_word(field: &str) -> std::result::Result<Box<str>, String> {
+    // Nearly all of them: thousands are read whenever a program starts.
+    if !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        return Ok(field.into());
+    }
     let word = unescape(field)
         .ok_or_else(|| format!("expected a word (backslashes only as in \\s, \\\\ and \\u{{a0}}), found {field:?}"))?;
     // It would never be found: words of the text are looked up in lower case.

@@ -21,6 +21,8 @@ use crate::{Error, Result};
 const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks in flight per worker: being tokenized, waiting, or done and not yet written.
 const CHUNKS_PER_WORKER: usize = 4;
+/// More workers than one reader can feed would only take memory.
+const MAX_WORKERS: usize = 128;
 /// Bytes of documents in flight. Their tokens take about as much again, as does their text while it is extracted.
 const MAX_BYTES_IN_FLIGHT: usize = 128 << 20;
 
@@ -80,7 +82,7 @@ pub(super) fn run(
     start: (usize, u64),
     mut handle: impl FnMut(Event<'_>) -> Result<()>,
 ) -> Result<()> {
-    let num_workers = rayon::current_num_threads();
+    let num_workers = rayon::current_num_threads().min(MAX_WORKERS);
     let (jobs, queue) = sync_channel(CHUNKS_PER_WORKER * num_workers);
     let (tickets, order) = sync_channel(CHUNKS_PER_WORKER * num_workers);
     // Owned by the workers alone: should they all die, the reader's next chunk finds the queue closed.

@@ -3,10 +3,10 @@
 mod render;
 mod rows;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cloze_formats::dataset::VOCABULARY;
-use cloze_formats::manifest::Manifest;
+use cloze_formats::manifest::{Kind, MANIFEST, Manifest};
 use cloze_formats::{Dataset, Vocabulary};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::leaves::differences;
 use super::reading::Reading;
 use crate::Result;
+use crate::build::HELD_OUT;
 use crate::progress::Progress;
 
 /// How dataset A differs from dataset B.
@@ -29,12 +30,15 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// The rows.
     pub rows: RowsComparison,
+    /// The held-out parts, where both have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<Box<Comparison>>,
 }
 
 /// One value that differs; absent where a side has no such thing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
-    /// `format`, `vocabulary`, `configuration`, `sources`, `statistics`, `files` or `shards`.
+    /// `format`, `vocabulary`, `configuration`, `sources`, `statistics`, `files`, `shards` or `held-out` (one side has none).
     pub part: &'static str,
     /// Path within it.
     pub key: String,
@@ -73,7 +77,7 @@ pub struct RowDifference {
     pub readings: (Option<Reading>, Option<Reading>),
 }
 
-/// Compares the datasets in `a` and `b`.
+/// Compares the datasets in `a` and `b`, and their held-out parts.
 ///
 /// Rows are read in parallel, except record batches that cover the same rows and have the same checksum in both manifests.
 ///
@@ -84,9 +88,25 @@ pub fn diff(a: &Path, b: &Path, progress: Progress) -> Result<Comparison> {
     let mut different = compare_manifests(first.manifest(), second.manifest());
     different.extend(first_token(first.vocabulary(), second.vocabulary()));
     let rows = rows::compare(&first, &second, progress)?;
+    let held_out = match [(&first, a), (&second, b)].map(|(dataset, dir)| held_out(dataset, dir)) {
+        [Some(a), Some(b)] => Some(Box::new(diff(&a, &b, progress)?)),
+        [None, None] => None,
+        [a, b] => {
+            let rows = |part: Option<PathBuf>| part.map(|dir| Ok(json!(Manifest::read(&dir)?.num_rows()))).transpose();
+            different.push(Difference { part: HELD_OUT, key: "rows".to_owned(), a: rows(a)?, b: rows(b)? });
+            None
+        }
+    };
     let (a, b) = (a.display().to_string(), b.display().to_string());
-    let equal = different.is_empty() && rows.compared && rows.first_difference.is_none();
-    Ok(Comparison { a, b, equal, differences: different, rows })
+    let same_rows = rows.compared && rows.first_difference.is_none();
+    let equal = different.is_empty() && same_rows && held_out.as_ref().is_none_or(|held_out| held_out.equal);
+    Ok(Comparison { a, b, equal, differences: different, rows, held_out })
+}
+
+/// The held-out part of the dataset in `dir`.
+fn held_out(dataset: &Dataset, dir: &Path) -> Option<PathBuf> {
+    let part = dir.join(HELD_OUT);
+    (dataset.manifest().kind == Kind::Pretrain && part.join(MANIFEST).exists()).then_some(part)
 }
 
 fn compare_manifests(a: &Manifest, b: &Manifest) -> Vec<Difference> {

@@ -25,8 +25,13 @@ impl Comparison {
             rest = others;
         }
         self.render_rows(colour, out)?;
+        if let Some(held_out) = &self.held_out {
+            writeln!(out)?;
+            held_out.render(colour, out)?;
+        }
         let verdict = if self.equal { "equal" } else { "different" };
-        writeln!(out, "\n{}", paint(colour, "1", verdict))
+        let of = self.held_out.as_ref().map_or("", |_| ", held-out part included");
+        writeln!(out, "\n{}{of}", paint(colour, "1", verdict))
     }
 
     fn render_rows(&self, colour: bool, out: &mut dyn Write) -> io::Result<()> {

@@ -26,7 +26,7 @@ pub(super) fn compare(a: &Dataset, b: &Dataset, progress: Progress) -> Result<Ro
     let same_vocabulary = a.vocabulary().sha256() == b.vocabulary().sha256();
     let common = a.len().min(b.len());
     let same = if same_vocabulary { same_batches(a.manifest(), b.manifest()) } else { HashMap::new() };
-    let mut bar = progress.count("comparing rows", common);
+    let mut bar = progress.rows("comparing", common, a.manifest().num_bytes().min(b.manifest().num_bytes()));
     let mut units = Vec::new();
     for batch in a.batches() {
         if same.contains_key(&(batch.start, batch.end)) {

@@ -6,6 +6,7 @@ use std::path::Path;
 use cloze_formats::SquadRow;
 use cloze_formats::row::Row;
 use cloze_formats::shard::Shard;
+use unicode_categories::UnicodeCategories;
 
 use super::report::NAMED_PER_SHARD;
 use crate::inspect::examples::each;
@@ -19,6 +20,8 @@ pub(super) struct Questions {
 struct Question {
     number: u64,
     context_chars: u32,
+    /// One past the last character that is sure to be in a token; 0 if there is none.
+    text_end: u32,
     is_impossible: bool,
 }
 
@@ -28,8 +31,7 @@ enum Before<'a> {
     Start,
     /// Damaged; reported elsewhere.
     Unreadable,
-    /// Its question and number.
-    Window(&'a str, u16),
+    Window(SquadRow<'a>),
 }
 
 impl Questions {
@@ -42,7 +44,8 @@ impl Questions {
         let mut repeated = None;
         each(path, |number, example| {
             let context_chars = example.context.chars().count() as u32;
-            let question = Question { number, context_chars, is_impossible: example.is_impossible };
+            let text_end = text_end(&example.context);
+            let question = Question { number, context_chars, text_end, is_impossible: example.is_impossible };
             if by_id.insert(example.id.clone(), question).is_some() {
                 repeated.get_or_insert((number + 1, example.id));
             }
@@ -84,12 +87,20 @@ impl Questions {
         }
     }
 
-    /// Windows of a question are numbered from 0 without a gap, and questions stand in the order of the file.
+    /// Windows of a question are numbered from 0 without a gap and go on to the end of its context, and questions stand in the
+    /// order of the file.
+    ///
+    /// How many windows a question has is not stored, but the last one holds the last token of the context.
     ///
     /// Returns (shard, row, problem) for the first few rows where that is not so; rows that cannot be read are passed over.
     pub(super) fn check_order(&self, shards: &[Result<Shard>]) -> Vec<(usize, u64, String)> {
         let mut problems = Vec::new();
         let mut before = Before::Start;
+        let mut place = (0, 0);
+        let mut note = |(shard, row), checked: Result<(), String>| match checked {
+            Err(problem) if problems.len() < NAMED_PER_SHARD => problems.push((shard, row, problem)),
+            _ => {}
+        };
         let open = shards.iter().enumerate().filter_map(|(i, shard)| Some((i, shard.as_ref().ok()?)));
         for (i, shard) in open {
             for index in 0..shard.num_rows() {
@@ -97,15 +108,34 @@ impl Questions {
                     before = Before::Unreadable;
                     continue;
                 };
-                if let Err(problem) = self.follows(before, &row)
-                    && problems.len() < NAMED_PER_SHARD
+                if let Before::Window(last) = before
+                    && last.example_id != row.example_id
                 {
-                    problems.push((i, index, problem));
+                    note(place, self.is_last(&last));
                 }
-                before = Before::Window(row.example_id, row.window);
+                note((i, index), self.follows(before, &row));
+                before = Before::Window(row);
+                place = (i, index);
             }
         }
+        if let Before::Window(last) = before {
+            note(place, self.is_last(&last));
+        }
         problems
+    }
+
+    /// The last window there is of a question must reach the end of the context's text.
+    fn is_last(&self, row: &SquadRow<'_>) -> Result<(), String> {
+        let Some(question) = self.by_id.get(row.example_id) else { return Ok(()) };
+        let end = row.context_ends.last().copied().unwrap_or(0);
+        if end >= question.text_end {
+            return Ok(());
+        }
+        Err(format!(
+            "expected more windows of question {} after window {}, which ends at character {end} of a context whose text \
+             goes on to {}; rebuild the dataset",
+            row.example_id, row.window, question.text_end
+        ))
     }
 
     fn follows(&self, before: Before<'_>, row: &SquadRow<'_>) -> Result<(), String> {
@@ -113,7 +143,7 @@ impl Questions {
         let (last_id, last_window) = match before {
             Before::Start => ("", 0),
             Before::Unreadable => return Ok(()),
-            Before::Window(id, window) => (id, window),
+            Before::Window(row) => (row.example_id, row.window),
         };
         if last_id == id {
             let expected = u32::from(last_window) + 1;
@@ -134,4 +164,11 @@ impl Questions {
             _ => Ok(()),
         }
     }
+}
+
+/// One past the last character of `context` that every tokenizer keeps: a letter, or an ASCII digit or mark.
+fn text_end(context: &str) -> u32 {
+    let is_kept = |c: char| c.is_ascii_graphic() || c.is_letter();
+    let last = context.chars().enumerate().filter(|&(_, c)| is_kept(c)).last();
+    last.map_or(0, |(at, _)| at as u32 + 1)
 }

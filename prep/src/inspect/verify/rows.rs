@@ -82,7 +82,6 @@ impl<'a> Promises<'a> {
     /// Checks one row; the error says what was expected and found.
     pub(super) fn check(&self, row: &Row<'_>) -> Result<(), String> {
         check_row(row, self.layout, self.vocabulary)?;
-        self.check_special(row)?;
         if let Some(most) = self.max_seq_length.filter(|&most| row.tokens().len() > most) {
             return Err(format!("expected at most max_seq_length ({most}) tokens, found {}", row.tokens().len()));
         }
@@ -102,42 +101,11 @@ impl<'a> Promises<'a> {
         }
     }
 
-    /// `[CLS]` and `[SEP]` only where the structure has them, `[PAD]` and `[MASK]` nowhere: text is only text.
-    fn check_special(&self, row: &Row<'_>) -> Result<(), String> {
-        let special = self.vocabulary.special;
-        let ids = [special.pad, special.cls, special.sep, special.mask];
-        let tokens = row.tokens();
-        let expected = match row {
-            Row::Corpus(_) => 0,
-            Row::Glue(r) if usize::from(r.segment_a_length) == tokens.len() => 2,
-            _ => 3,
-        };
-        if tokens.count_of(ids) == expected {
-            return Ok(());
-        }
-        let a_end = match row {
-            Row::Corpus(_) => return Err(stray(tokens.iter().zip(0..), ids)),
-            Row::Pretrain(r) => r.segment_a_length,
-            Row::Squad(r) => r.segment_a_length,
-            Row::Glue(r) => r.segment_a_length,
-        };
-        let structure = [0, usize::from(a_end) - 1, tokens.len() - 1];
-        Err(stray(tokens.iter().zip(0..).filter(|(_, at)| !structure.contains(at)), ids))
-    }
-
     /// Squad: windows of a question follow each other, and questions the order of examples.jsonl. `(shard, row, problem)`, the
     /// first few; nothing where there is nothing to check against or not all can be read.
     pub(super) fn check_order(&self, shards: &[Result<Shard>]) -> Option<Vec<(usize, u64, String)>> {
         self.questions.map(|questions| questions.check_order(shards))
     }
-}
-
-/// Names the first of `tokens` (with positions) that is one of the special `ids` (pad, cls, sep, mask).
-fn stray(mut tokens: impl Iterator<Item = (u32, usize)>, ids: [u32; 4]) -> String {
-    let found = tokens.find_map(|(id, at)| Some((ids.iter().position(|&special| special == id)?, at)));
-    let (name, at) =
-        found.map_or(("a special token", 0), |(which, at)| (["[PAD]", "[CLS]", "[SEP]", "[MASK]"][which], at));
-    format!("expected no special token inside the text, found {name} at position {at}")
 }
 
 /// The column that numbers the rows' origin, and this row's value: it ascends within a shard.

@@ -20,6 +20,8 @@ use ahead::Ahead;
 
 /// Bytes a decoding thread hands over at once.
 const BLOCK_BYTES: usize = 256 << 10;
+/// Threads that decode bzip2 at most: together they are as fast as one thread can read XML, and each takes 6 MB.
+const BZIP2_THREADS: usize = 64;
 /// Memory an xz file may ask for, in KiB; `xz -9` takes a quarter of it.
 const XZ_MEMORY_KIB: u32 = 256 << 10;
 
@@ -117,7 +119,9 @@ pub(super) fn open(path: &Path) -> Result<Stream> {
     let reader: Box<dyn BufRead + Send> = match compression {
         Compression::None => Box::new(counted),
         Compression::Gzip => Box::new(Ahead::spawn(gzip::Members::new(counted)).at(path)?),
-        Compression::Bzip2 => Box::new(bzip2::Decoder::spawn(counted, rayon::current_num_threads()).at(path)?),
+        Compression::Bzip2 => {
+            Box::new(bzip2::Decoder::spawn(counted, rayon::current_num_threads().min(BZIP2_THREADS)).at(path)?)
+        }
         Compression::Xz => {
             let decoder = lzma_rust2::XzReader::new_mem_limit(counted, true, XZ_MEMORY_KIB);
             Box::new(Ahead::spawn(decoder).at(path)?)

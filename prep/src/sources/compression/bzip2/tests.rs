@@ -72,14 +72,15 @@ proptest! {
         prop_assert_eq!(decode(&encode(&text, 1), 2).unwrap(), text);
     }
 
-    /// A flipped bit is never silent, save in the level, which says how much memory a decoder needs, and in the last byte,
-    /// where padding may be.
+    /// A flipped bit never gives other bytes. Where it changes nothing (the code of a byte that does not occur), it may go
+    /// unnoticed; so it may in the level, which says how much memory a decoder needs, and in the last byte, where padding may be.
     #[test]
-    fn any_flipped_bit_is_found(bit in 32usize..100_000) {
-        let mut bytes = encode(&prose(250_000), 1);
+    fn no_flipped_bit_gives_other_bytes(bit in 32usize..100_000) {
+        let text = prose(250_000);
+        let mut bytes = encode(&text, 1);
         let at = bit % (8 * bytes.len() - 8 - 32) + 32;
         bytes[at / 8] ^= 1 << (at % 8);
-        prop_assert!(decode(&bytes, 2).is_err(), "bit {} of byte {}", at % 8, at / 8);
+        prop_assert!(decode(&bytes, 2).map_or(true, |found| found == text), "bit {} of byte {}", at % 8, at / 8);
     }
 
     #[test]
