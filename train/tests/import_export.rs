@@ -146,6 +146,47 @@ fn exports_come_back_the_same_in_every_format() {
     }
 }
 
+/// TensorFlow is too large to install for a test: `just check-tensorflow PYTHON` runs this where a Python has it.
+#[test]
+#[ignore = "needs a Python with TensorFlow"]
+fn tensorflow_reads_what_we_export_for_it() {
+    let python =
+        std::env::var_os("CLOZE_TENSORFLOW_PYTHON").expect("CLOZE_TENSORFLOW_PYTHON names a Python with TensorFlow");
+    let script: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../tests/interop/check_tensorflow.py"].iter().collect();
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    let check = |export: &str, model: &str| {
+        let output = Command::new(&python).arg(&script).args([dir.join(export), dir.join(model)]).output().unwrap();
+        let text = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+        if output.status.success() { Ok(text) } else { Err(text) }
+    };
+    report("import --input GOLDEN/zip.bin --out DIR/model", dir);
+    let (weights, metadata) = read_tensors(&dir.join("model/model.safetensors")).unwrap();
+    for (head, name, shape) in
+        [("", "", vec![]), ("classifier", "classifier", vec![3, 16]), ("squad", "qa_outputs", vec![2, 16])]
+    {
+        // The same encoder with each head.
+        let model = format!("model-{head}");
+        fs::create_dir(dir.join(&model)).unwrap();
+        let mut weights: Vec<_> = weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        if !name.is_empty() {
+            weights.retain(|(name, _)| name.starts_with("bert.") && (head != "squad" || !name.contains("pooler")));
+            weights.push((format!("{name}.weight"), Tensor::rand(&shape[..], (Kind::Float, Device::Cpu))));
+            weights.push((format!("{name}.bias"), Tensor::rand(&shape[..1], (Kind::Float, Device::Cpu))));
+        }
+        write_tensors(&dir.join(&model).join("model.safetensors"), &weights, &metadata).unwrap();
+        let config = dir.join("model/config.json").display().to_string();
+        report(&format!("import --input DIR/{model} --config {config} --out DIR/{model}-in"), dir);
+        report(&format!("export DIR/{model}-in --format tensorflow --out DIR/{model}-tf"), dir);
+        eprintln!("{}", check(&format!("{model}-tf"), &format!("{model}-in")).unwrap());
+    }
+    // A check that cannot fail proves nothing: other weights must be noticed.
+    let changed: Vec<_> = weights.into_iter().map(|(name, tensor)| (name, tensor * 0.99)).collect();
+    write_tensors(&dir.join("model/model.safetensors"), &changed, &metadata).unwrap();
+    assert!(check("model--tf", "model").unwrap_err().contains("expected other values"));
+    assert!(check("model-squad-tf", "model").unwrap_err().contains("expected other variables"));
+}
+
 #[test]
 fn google_s_scripts_read_their_configuration_and_the_kind_of_gelu_is_kept() {
     let directory = tempfile::tempdir().unwrap();
