@@ -164,7 +164,7 @@ impl BlockBuilder {
     }
 
     fn push(&mut self, key: &[u8], value: &[u8]) {
-        let is_restart = self.num_rows % self.restart_interval == 0;
+        let is_restart = self.num_rows.is_multiple_of(self.restart_interval);
         if is_restart && self.num_rows > 0 {
             self.restarts.push(self.bytes.len() as u32);
         }
