@@ -130,6 +130,11 @@ bench-scaling *arguments: setup
 check-transformers python: setup
     CLOZE_TRANSFORMERS_PYTHON="$1" cargo test --package cloze-train --test transformers -- --ignored --nocapture
 
+# Checkpoints to TensorFlow, with a Python that has tensorflow or tensorflow-cpu: the same variables and values
+[group('check')]
+check-tensorflow python: setup
+    CLOZE_TENSORFLOW_PYTHON="$1" cargo test --package cloze-train --test import_export tensorflow_reads -- --ignored --nocapture
+
 # All tests
 [group('check')]
 test: setup

@@ -234,3 +234,49 @@ fn splits_of_a_glue_task_that_are_made_already_are_kept() {
     assert!(files(&dir.join("glue")) == whole);
     refuse(cloze_prep(), &words(&glue, dir));
 }
+
+#[test]
+fn a_vocabulary_of_more_than_65536_tokens_gives_the_same_dataset_with_wide_ids() {
+    const SURPLUS: usize = 70_000;
+    const SPECIAL: usize = 5;
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    prepare_samples(dir);
+    let narrow = std::fs::read_to_string(dir.join("vocab.txt")).unwrap();
+    let (special, words): (Vec<_>, Vec<_>) = narrow.lines().enumerate().partition(|(id, _)| *id < SPECIAL);
+    let unused = (0..SURPLUS).map(|number| format!("[unused{number}]"));
+    let named = |lines: Vec<(usize, &str)>| lines.into_iter().map(|(_, line)| line.to_owned()).collect::<Vec<_>>();
+    let wide = [named(special), unused.collect(), named(words)].concat().join("\n") + "\n";
+    std::fs::write(dir.join("wide.txt"), wide).unwrap();
+    let text = format!("--wikipedia {} --books {}", sample("wiki/miniwiki.xml").display(), sample("books").display());
+    prep(&format!("tokenize {text} --vocab DIR/wide.txt --out DIR/wide-corpus"), dir);
+    prep("build --corpus DIR/corpus --out DIR/narrow", dir);
+    prep("build --corpus DIR/wide-corpus --out DIR/wide", dir);
+    prep("build --corpus DIR/wide-corpus --masking static --out DIR/masked", dir);
+    for name in ["wide-corpus", "wide", "masked"] {
+        prep(&format!("verify DIR/{name}"), dir);
+    }
+    let [narrow, wide] = ["narrow", "wide"].map(|name| Dataset::open(dir.join(name)).unwrap());
+    assert_eq!(narrow.len(), wide.len());
+    for row in 0..narrow.len() {
+        let widened = |&id: &u32| if (id as usize) < SPECIAL { id } else { id + SURPLUS as u32 };
+        let expected: Vec<u32> = narrow.row(row).unwrap().tokens().to_vec().iter().map(widened).collect();
+        assert_eq!(wide.row(row).unwrap().tokens().to_vec(), expected, "row {row}");
+    }
+    let shown = ["corpus", "wide-corpus"].map(|name| prep(&format!("show DIR/{name} --rows 3 --color never"), dir));
+    assert!(shown[0].len() > 200 && shown[0] == shown[1], "{}\n{}", shown[0], shown[1]);
+    // Out to another tool and back: not a byte of a row is lost.
+    for format in ["parquet", "arrow-stream", "lddl-parquet", "nvidia-hdf5", "tfrecord"] {
+        prep(&format!("export DIR/masked --format {format} --out DIR/{format}"), dir);
+        prep(
+            &format!("import --format {format} --input DIR/{format} --vocab DIR/wide.txt --out DIR/{format}-back"),
+            dir,
+        );
+        let [masked, back] =
+            ["masked".to_owned(), format!("{format}-back")].map(|name| Dataset::open(dir.join(name)).unwrap());
+        for row in 0..masked.len() {
+            let [expected, found] = [&masked, &back].map(|dataset| dataset.row(row).unwrap().tokens().to_vec());
+            assert_eq!(found, expected, "{format}, row {row}");
+        }
+    }
+}

@@ -74,6 +74,11 @@ impl<W> ChecksumWriter<W> {
         &self.inner
     }
 
+    /// Gives the writer inside back.
+    pub fn into_inner(self) -> W {
+        self.inner
+    }
+
     /// Bytes written so far.
     pub fn bytes(&self) -> u64 {
         self.bytes

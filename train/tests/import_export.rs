@@ -123,6 +123,7 @@ fn exports_come_back_the_same_in_every_format() {
         ("huggingface", "hf", "hf"),
         ("pytorch", "pt", "pt"),
         ("nvidia", "ckpt_0.pt", "ckpt_0.pt --config DIR/model/config.json"),
+        ("tensorflow", "tf", "tf"),
     ] {
         let exported = report(&format!("export DIR/model --format {format} --out DIR/{out}"), dir);
         assert_eq!((&exported["tensors"], &exported["unexpected"]), (&46.into(), &serde_json::json!([])));
@@ -131,6 +132,8 @@ fn exports_come_back_the_same_in_every_format() {
         assert_eq!(model.parameters().flat(), expected.parameters().flat(), "{format}");
     }
     assert_eq!(files_in(&dir.join("pt")), ["config.json", "pytorch_model.bin"]);
+    let tensorflow = ["bert_config.json", "bert_model.ckpt.data-00000-of-00001", "bert_model.ckpt.index"];
+    assert_eq!(files_in(&dir.join("tf")), tensorflow);
     let nvidia = Checkpoint::open(&dir.join("ckpt_0.pt")).unwrap();
     assert_eq!(nvidia.other_keys(), ["epoch", "data_loader"]);
     let names: Vec<String> = nvidia.state_dict().unwrap().into_iter().map(|(name, _)| name).collect();
@@ -140,6 +143,68 @@ fn exports_come_back_the_same_in_every_format() {
         "bert.encoder.layer.1.attention.output.dense.bias",
     ] {
         assert!(names.iter().any(|found| found == name), "{name}");
+    }
+}
+
+/// TensorFlow is too large to install for a test: `just check-tensorflow PYTHON` runs this where a Python has it.
+#[test]
+#[ignore = "needs a Python with TensorFlow"]
+fn tensorflow_reads_what_we_export_for_it() {
+    let python =
+        std::env::var_os("CLOZE_TENSORFLOW_PYTHON").expect("CLOZE_TENSORFLOW_PYTHON names a Python with TensorFlow");
+    let script: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../tests/interop/check_tensorflow.py"].iter().collect();
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    let check = |export: &str, model: &str| {
+        let output = Command::new(&python).arg(&script).args([dir.join(export), dir.join(model)]).output().unwrap();
+        let text = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+        if output.status.success() { Ok(text) } else { Err(text) }
+    };
+    report("import --input GOLDEN/zip.bin --out DIR/model", dir);
+    let (weights, metadata) = read_tensors(&dir.join("model/model.safetensors")).unwrap();
+    for (head, name, shape) in
+        [("", "", vec![]), ("classifier", "classifier", vec![3, 16]), ("squad", "qa_outputs", vec![2, 16])]
+    {
+        // The same encoder with each head.
+        let model = format!("model-{head}");
+        fs::create_dir(dir.join(&model)).unwrap();
+        let mut weights: Vec<_> = weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        if !name.is_empty() {
+            weights.retain(|(name, _)| name.starts_with("bert.") && (head != "squad" || !name.contains("pooler")));
+            weights.push((format!("{name}.weight"), Tensor::rand(&shape[..], (Kind::Float, Device::Cpu))));
+            weights.push((format!("{name}.bias"), Tensor::rand(&shape[..1], (Kind::Float, Device::Cpu))));
+        }
+        write_tensors(&dir.join(&model).join("model.safetensors"), &weights, &metadata).unwrap();
+        let config = dir.join("model/config.json").display().to_string();
+        report(&format!("import --input DIR/{model} --config {config} --out DIR/{model}-in"), dir);
+        report(&format!("export DIR/{model}-in --format tensorflow --out DIR/{model}-tf"), dir);
+        eprintln!("{}", check(&format!("{model}-tf"), &format!("{model}-in")).unwrap());
+    }
+    // A check that cannot fail proves nothing: other weights must be noticed.
+    let changed: Vec<_> = weights.into_iter().map(|(name, tensor)| (name, tensor * 0.99)).collect();
+    write_tensors(&dir.join("model/model.safetensors"), &changed, &metadata).unwrap();
+    assert!(check("model--tf", "model").unwrap_err().contains("expected other values"));
+    assert!(check("model-squad-tf", "model").unwrap_err().contains("expected other variables"));
+}
+
+#[test]
+fn google_s_scripts_read_their_configuration_and_the_kind_of_gelu_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    let text = fs::read_to_string(checkpoints("config.json")).unwrap();
+    assert!(text.contains("\"hidden_act\": \"gelu\""), "{text}");
+    for (activation, note) in [("gelu", true), ("gelu_new", false)] {
+        fs::write(dir.join("config.json"), text.replace("\"gelu\"", &format!("\"{activation}\""))).unwrap();
+        let line = format!("import --input GOLDEN/zip.bin --config DIR/config.json --out DIR/{activation}");
+        report(&line, dir);
+        let exported = report(&format!("export DIR/{activation} --format tensorflow --out DIR/{activation}-tf"), dir);
+        assert_eq!(exported.get("hidden_act").is_some(), note);
+        let config = fs::read_to_string(dir.join(format!("{activation}-tf/bert_config.json"))).unwrap();
+        // The only name that google-research/bert's modeling.get_activation knows of the two.
+        assert!(config.contains("\"hidden_act\": \"gelu\""), "{config}");
+        report(&format!("import --input DIR/{activation}-tf --out DIR/{activation}-back"), dir);
+        let back = read_config(&dir.join(format!("{activation}-back"))).unwrap();
+        assert_eq!(serde_json::to_value(back.hidden_act).unwrap(), activation);
     }
 }
 
@@ -297,7 +362,7 @@ fn a_run_goes_out_in_every_format_and_training_starts_from_each_alike() {
     datasets::glue(&path("train"), 40, "");
     let recipe = datasets::recipe(dir).display().to_string();
     report(&format!("pretrain --recipe {recipe} --data DIR/phase1 --out DIR/run --steps 3 --threads 1"), dir);
-    for (format, out) in [("huggingface", "hf"), ("pytorch", "pt"), ("nvidia", "nv/ckpt_3.pt")] {
+    for (format, out) in [("huggingface", "hf"), ("pytorch", "pt"), ("nvidia", "nv/ckpt_3.pt"), ("tensorflow", "tf")] {
         let report = report(&format!("export DIR/run --format {format} --out DIR/{out}"), dir);
         assert!(report["checkpoint"].as_str().unwrap().ends_with("checkpoints/step-00000003"));
         assert_eq!(report["left_out"], serde_json::json!(["optimizer.safetensors", "state.json"]));
@@ -307,10 +372,11 @@ fn a_run_goes_out_in_every_format_and_training_starts_from_each_alike() {
     assert_eq!(files_in(&path("pt")), model.map(|name| name.replace("model.safetensors", "pytorch_model.bin")));
     let beside = "--config DIR/hf/config.json --vocab DIR/hf/vocab.txt";
     report(&format!("import --input DIR/nv {beside} --out DIR/imported"), dir);
+    report("import --input DIR/tf --out DIR/converted", dir);
     // A checkpoint of ours is a Hugging Face directory too; what lies beside its weights does not disturb.
     report("import --input DIR/run/checkpoints/step-00000003 --out DIR/plain", dir);
     let mut tuned = Vec::new();
-    for init in ["run", "hf", "pt", "imported", "plain"] {
+    for init in ["run", "hf", "pt", "imported", "converted", "plain"] {
         let line =
             format!("finetune glue --data DIR/train --init DIR/{init} --out DIR/{init}-tuned --epochs 1 --threads 1");
         report(&line, dir);
@@ -339,6 +405,9 @@ fn a_run_goes_out_in_every_format_and_training_starts_from_each_alike() {
     assert!(after_steps("moved") != after_steps("hf-on"));
     assert!(after_steps("hf-on") != fs::read(path("hf/model.safetensors")).unwrap(), "the steps learn");
     let classifier = report("export DIR/hf-tuned --format pytorch --out DIR/classifier", dir);
+    assert_eq!(classifier["architecture"], "BertForSequenceClassification");
+    report("export DIR/hf-tuned --format tensorflow --out DIR/classifier-tf", dir);
+    let classifier = report("import --input DIR/classifier-tf --out DIR/classifier-back", dir);
     assert_eq!(classifier["architecture"], "BertForSequenceClassification");
 }
 

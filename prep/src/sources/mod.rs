@@ -146,7 +146,7 @@ impl RawDocument {
         let paragraphs = match &self.form {
             Form::Prose => paragraphs::paragraphs(&self.body),
             Form::Sentences => text::lines(&self.body),
-            Form::Wikitext(site) => wikitext::extract(site, &self.body),
+            Form::Wikitext(site) => wikitext::extract(site, self.title.as_deref().unwrap_or_default(), &self.body),
         };
         Document { title: self.title, paragraphs, presplit }
     }

@@ -92,11 +92,11 @@ impl Site {
     }
 }
 
-/// The prose of a page, one string a paragraph: trimmed, single spaces, no line breaks, no markup.
+/// The prose of the page `title`, one string a paragraph: trimmed, single spaces, no line breaks, no markup.
 ///
 /// Never fails: any text is wikitext.
-pub fn extract(site: &Site, wikitext: &str) -> Vec<String> {
-    blocks::paragraphs(&preprocess::preprocess(site, wikitext))
+pub fn extract(site: &Site, title: &str, wikitext: &str) -> Vec<String> {
+    blocks::paragraphs(&preprocess::preprocess(site, title, wikitext))
 }
 
 /// Marks that the first pass leaves for the later ones; the first pass drops these characters from the page.

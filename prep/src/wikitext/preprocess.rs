@@ -10,9 +10,10 @@ use super::{Site, links, marker, math, scripts, tags, templates, variants};
 const MAX_DEPTH: usize = 100;
 
 /// Resolves comments, tags, templates and links; what nothing closes stays behind as a [`marker`].
-pub(super) fn preprocess(site: &Site, source: &str) -> String {
+pub(super) fn preprocess(site: &Site, title: &str, source: &str) -> String {
     let mut scanner = Scanner {
         site,
+        title,
         source,
         out: String::with_capacity(source.len()),
         open: VecDeque::new(),
@@ -25,6 +26,7 @@ pub(super) fn preprocess(site: &Site, source: &str) -> String {
 
 struct Scanner<'s> {
     site: &'s Site,
+    title: &'s str,
     source: &'s str,
     out: String,
     open: VecDeque<Open>,
@@ -220,7 +222,7 @@ impl Scanner<'_> {
         let parts = self.parts(&open);
         let text = match matched {
             3 => parts.get(1).map(|default| default.to_string()).unwrap_or_default(),
-            _ => templates::render(self.site, &parts, &self.out[..start]),
+            _ => templates::render(self.site, self.title, &parts, &self.out[..start]),
         };
         self.pipes.truncate(first_pipe);
         self.out.truncate(start);

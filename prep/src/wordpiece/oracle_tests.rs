@@ -1,8 +1,11 @@
 //! Our WordPiece held against Hugging Face `tokenizers`, over all of Unicode and on random strings.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use tokenizers::models::wordpiece::WordPiece as OracleModel;
 use tokenizers::normalizers::bert::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
@@ -101,7 +104,7 @@ fn mixed_vocabulary() -> Vec<String> {
         tokens.push(piece.to_owned());
         tokens.push(format!("##{piece}"));
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     tokens.retain(|token| seen.insert(token.clone()));
     tokens
 }
@@ -195,4 +198,99 @@ proptest! {
         let mut pair = Pair::new(&mixed_vocabulary(), cased);
         texts.iter().for_each(|text| pair.check(text));
     }
+}
+
+/// A vocabulary as large as that of multilingual models: a piece for the characters of every block of Unicode, continuations, and
+/// longer pieces of two to five neighbours of one block. Ids go beyond 65,535, and words of every script have such ones.
+fn multilingual_vocabulary() -> Vec<String> {
+    let mut tokens: Vec<String> = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(str::to_owned).to_vec();
+    let scalars: Vec<char> = ('!'..='\u{ffff}').chain('\u{10000}'..='\u{1ffff}').collect();
+    let mut pieces = Vec::new();
+    for (number, chars) in scalars.windows(5).enumerate() {
+        // Beyond the basic plane one in four; a tenth of the characters can only begin a word, a tenth only go on.
+        if chars[0] > '\u{ffff}' && number % 4 > 0 {
+            continue;
+        }
+        let longer: String = chars[..2 + number % 4].iter().collect();
+        let [char, longer] = [chars[0].to_string(), longer];
+        match number % 10 {
+            3 => pieces.extend([char, format!("##{longer}")]),
+            7 => pieces.extend([format!("##{char}"), longer]),
+            _ if number % 3 == 0 => pieces.extend([char.clone(), format!("##{char}"), longer]),
+            _ => pieces.extend([char.clone(), format!("##{char}")]),
+        }
+    }
+    // Mixed, so that small and large ids meet in each word.
+    let step = 48_271;
+    let len = pieces.len();
+    assert_ne!(len % step, 0);
+    tokens.extend((0..len).map(|number| std::mem::take(&mut pieces[number * step % len])));
+    let mut seen = HashSet::new();
+    // No vocabulary has blanks in its tokens; readers of vocab.txt differ in what they make of them.
+    tokens.retain(|token| !token.contains(char::is_whitespace) && seen.insert(token.clone()));
+    tokens
+}
+
+/// Words of neighbouring characters of any block, with marks, blanks and letters of other scripts between them.
+fn text_of_any_script() -> impl Strategy<Value = String> {
+    let word = (0u32..0x800, proptest::collection::vec(0u32..64, 1..12)).prop_map(|(block, offsets)| {
+        offsets.into_iter().filter_map(|offset| char::from_u32(block * 64 + offset)).collect::<String>()
+    });
+    let neighbours = (0u32..0x20000, 1u32..7)
+        .prop_map(|(first, len)| (first..first + len).filter_map(char::from_u32).collect::<String>());
+    let between = "[a-zA-ZÀ-ÿ\u{300}-\u{314}\u{591}-\u{5bd}\u{93c}\u{94d}\u{200c}\u{200d} .,]{0,4}";
+    let part = prop_oneof![3 => word, 3 => neighbours, 2 => between, 1 => any::<String>()];
+    proptest::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
+}
+
+#[test]
+fn a_vocabulary_of_more_than_65536_tokens_is_cut_as_tokenizers_does() {
+    let tokens = multilingual_vocabulary();
+    assert!(tokens.len() > 100_000, "{}", tokens.len());
+    // Beyond the supplementary planes in use a block of each 64 will do.
+    let blocks: Vec<u32> = (0..0x2_0000).step_by(64).chain((0x2_0000..0x11_0000).step_by(4096)).collect();
+    for cased in [true, false] {
+        let pair = RefCell::new(Pair::new(&tokens, cased));
+        let mut num_large = 0;
+        for &block in &blocks {
+            let chars = (block..block + 64).filter_map(char::from_u32);
+            let text: String = chars.map(|char| format!("{char}e{char} {char}\u{301}")).collect();
+            pair.borrow_mut().check(&text);
+            let mut ids = Vec::new();
+            pair.borrow_mut().ours.encode(&text, &mut ids);
+            num_large += usize::from(ids.iter().any(|&id| id > u32::from(u16::MAX)));
+        }
+        // Of the 1,024 blocks of the first planes the most, few of the others.
+        assert!(num_large > 700, "{num_large}");
+        TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(500) })
+            .run(&text_of_any_script(), |text| {
+                pair.borrow_mut().check(&text);
+                Ok(())
+            })
+            .unwrap();
+    }
+}
+
+/// Any vocabulary on any files: `CLOZE_VOCABULARY=vocab.txt CLOZE_TEXTS="FILE FILE..." cargo test --release --package cloze-prep
+/// --lib files -- --ignored`.
+#[test]
+#[ignore = "needs a vocabulary and files"]
+fn files_are_cut_as_tokenizers_does() {
+    let [vocabulary, files] = ["CLOZE_VOCABULARY", "CLOZE_TEXTS"].map(|name| std::env::var(name).expect(name));
+    let tokens: Vec<String> = std::fs::read_to_string(vocabulary).unwrap().lines().map(str::to_owned).collect();
+    let mut num_ids = 0;
+    for cased in [true, false] {
+        let mut pair = Pair::new(&tokens, cased);
+        for file in files.split_whitespace() {
+            let bytes = std::fs::read(file).unwrap();
+            for line in String::from_utf8_lossy(&bytes).lines() {
+                let (mut ids, expected) = (Vec::new(), pair.oracle.encode_char_offsets(line, false).unwrap());
+                pair.ours.encode(line, &mut ids);
+                assert_eq!(ids, expected.get_ids(), "{file}: {line:?}");
+                num_ids += ids.len();
+            }
+        }
+    }
+    assert!(num_ids > 0);
+    eprintln!("{num_ids} ids of {} tokens are the same", tokens.len());
 }

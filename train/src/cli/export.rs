@@ -18,10 +18,11 @@ enum ExportFormat {
     Pytorch,
     /// One .pt file with `model` in it, as NVIDIA's BERT for PyTorch reads it (--init_checkpoint); weights only.
     Nvidia,
+    /// A directory with Google's bert_model.ckpt (TensorFlow's V2 format, variables of google-research/bert, f32) and
+    /// bert_config.json; weights only.
+    Tensorflow,
 }
 
-/// For Google's TensorFlow format export huggingface, then convert that with transformers 4
-/// (convert_bert_pytorch_checkpoint_to_original_tf).
 #[derive(Args, Debug)]
 pub(super) struct ExportArgs {
     /// Checkpoint, run (its newest checkpoint) or model directory.
@@ -52,6 +53,7 @@ impl ExportArgs {
             ExportFormat::Huggingface => Format::Huggingface,
             ExportFormat::Pytorch => Format::Pytorch,
             ExportFormat::Nvidia => Format::Nvidia,
+            ExportFormat::Tensorflow => Format::Tensorflow,
         };
         export::run(&ExportOptions {
             checkpoint: self.checkpoint.clone(),

@@ -58,7 +58,7 @@ enum Command {
     Report(ReportArgs),
     /// Make a model directory of another program's checkpoint: Hugging Face, PyTorch, NVIDIA, TensorFlow.
     Import(ImportArgs),
-    /// Write a checkpoint as another program's: Hugging Face, PyTorch, NVIDIA.
+    /// Write a checkpoint as another program's: Hugging Face, PyTorch, NVIDIA, TensorFlow.
     Export(ExportArgs),
     /// Measure speed on this machine.
     #[command(subcommand)]

@@ -6,11 +6,12 @@ use cloze_formats::{Vocabulary, durable};
 
 use super::architecture::Architecture;
 use super::import::Format;
-use super::publish::{Model, nvidia_state, publish_directory};
+use super::publish::{Model, nvidia_state, publish_directory, write_huggingface, write_tensorflow};
 use super::pytorch::{Item, write_items};
 use super::source::{PYTORCH, SAFETENSORS, Source};
 use super::{huggingface, vocabulary};
 use crate::error::{Error, Result};
+use crate::model::config::Activation;
 use crate::setup::Origin;
 use crate::summary::Summary;
 
@@ -49,23 +50,30 @@ pub fn run(options: &ExportOptions) -> Result<Summary> {
     let mut model = Model::take(source, architecture, config)?;
     model.resize(vocab_size)?;
     huggingface::describe(&mut model.config, architecture);
+    let copy = |out: &Path| copy_vocabulary(&dir, out, &model, vocabulary.as_ref());
     match options.format {
-        Format::Huggingface | Format::Pytorch => {
-            let weights = if options.format == Format::Pytorch { PYTORCH } else { SAFETENSORS };
-            publish_directory(&options.out, &model, weights, |out| {
-                copy_vocabulary(&dir, out, &model, vocabulary.as_ref())
-            })?;
-        }
+        Format::Huggingface => publish_directory(&options.out, |out| {
+            write_huggingface(out, &model, SAFETENSORS)?;
+            copy(out)
+        })?,
+        Format::Pytorch => publish_directory(&options.out, |out| {
+            write_huggingface(out, &model, PYTORCH)?;
+            copy(out)
+        })?,
+        Format::Tensorflow => publish_directory(&options.out, |out| {
+            write_tensorflow(out, &model)?;
+            copy(out)
+        })?,
         Format::Nvidia => write_nvidia(&options.out, &model)?,
-        Format::Tensorflow => {
-            let message = "--format: expected huggingface, pytorch or nvidia, found tensorflow; export huggingface, then convert that \
-                           with transformers 4 (convert_bert_pytorch_checkpoint_to_original_tf)";
-            return Err(Error::Invalid(message.to_owned()));
-        }
     }
     let mut summary = Summary::default();
     summary.add("checkpoint", dir.display().to_string(), dir.display().to_string());
     summary.add("format", options.format.to_string(), options.format.to_string());
+    if options.format == Format::Tensorflow && model.config.hidden_act == Activation::Gelu {
+        let text =
+            "gelu by the error function; Google's scripts compute gelu in its tanh form, which differs by up to 0.0005";
+        summary.add("hidden_act", "gelu", text);
+    }
     model.report(&mut summary, old_size);
     if let Some(state) = state {
         let text = format!("moments and position of step {}, as other programs cannot use them", state.position.step);

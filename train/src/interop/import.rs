@@ -9,7 +9,7 @@ use tch::Tensor;
 
 use super::architecture::Architecture;
 use super::moments::{self, Moments};
-use super::publish::{Model, publish_directory};
+use super::publish::{Model, publish_directory, write_huggingface};
 use super::source::{SAFETENSORS, Source};
 use super::{huggingface, tensorflow, vocabulary};
 use crate::error::{Error, Result};
@@ -83,7 +83,8 @@ pub fn run(options: &ImportOptions) -> Result<Summary> {
     huggingface::describe(&mut model.config, architecture);
     // Rows without a token have moments 0, and names of the moments are those of the weights: both or none.
     let moments = moments.map(|moments| fit_moments(moments, &model, new_size)).transpose()?.flatten();
-    publish_directory(&options.out, &model, SAFETENSORS, |dir| {
+    publish_directory(&options.out, |dir| {
+        write_huggingface(dir, &model, SAFETENSORS)?;
         moments.iter().try_for_each(|moments| moments::write(dir, moments))?;
         vocabulary.iter().try_for_each(|found| write_vocabulary(dir, found, &model.config))
     })?;
@@ -212,7 +213,7 @@ fn config_path(options: &ImportOptions, beside: &Path) -> Result<PathBuf> {
         return Ok(path.clone());
     }
     let found =
-        ["config.json", "bert_config.json"].map(|name| beside.join(name)).into_iter().find(|path| path.is_file());
+        ["config.json", tensorflow::CONFIG].map(|name| beside.join(name)).into_iter().find(|path| path.is_file());
     found.ok_or_else(|| {
         let message = "expected a config.json or bert_config.json beside the weights, found neither; give the model's with --config";
         Error::file(if beside.as_os_str().is_empty() { Path::new(".") } else { beside }, message)

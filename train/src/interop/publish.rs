@@ -10,9 +10,9 @@ use tch::Tensor;
 use super::architecture::{Architecture, WORD_EMBEDDINGS};
 use super::import::{Tensors, shorten};
 use super::source::{SAFETENSORS, Source, TIED};
-use super::{pytorch, safetensors, vocabulary};
+use super::{pytorch, safetensors, tensorflow, vocabulary};
 use crate::error::{Error, Result};
-use crate::model::config::BertConfig;
+use crate::model::config::{Activation, BertConfig};
 use crate::progress::thousands;
 use crate::summary::Summary;
 
@@ -125,16 +125,11 @@ impl Model {
     }
 }
 
-/// Publishes `model` as the directory `out`, with its weights in the file `weights`; `more` adds files. It appears whole.
+/// Publishes as the directory `out` what `write` puts into it. It appears whole.
 ///
 /// # Errors
 /// There is something in `out` already, or it cannot be written.
-pub(super) fn publish_directory(
-    out: &Path,
-    model: &Model,
-    weights: &str,
-    more: impl FnOnce(&Path) -> Result<()>,
-) -> Result<()> {
+pub(super) fn publish_directory(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let is_free = !out.exists() || fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
     if !is_free {
         return Err(Error::file(out, "expected a new directory, found something there; give another --out"));
@@ -146,9 +141,7 @@ pub(super) fn publish_directory(
     let result = (|| {
         let _ = fs::remove_dir_all(&temporary);
         fs::create_dir(&temporary).map_err(Error::io(&temporary))?;
-        write_weights(&temporary.join(weights), model)?;
-        durable::write(temporary.join("config.json"), model.config.to_json().as_bytes())?;
-        more(&temporary)?;
+        write(&temporary)?;
         fs::rename(&temporary, out).map_err(Error::io(out))?;
         Ok(durable::sync_parent(out)?)
     })();
@@ -156,6 +149,32 @@ pub(super) fn publish_directory(
         let _ = fs::remove_dir_all(&temporary);
     }
     result
+}
+
+/// Writes config.json and the weights, in the file `weights`, into `directory`.
+///
+/// # Errors
+/// A file cannot be written.
+pub(super) fn write_huggingface(directory: &Path, model: &Model, weights: &str) -> Result<()> {
+    write_weights(&directory.join(weights), model)?;
+    Ok(durable::write(directory.join("config.json"), model.config.to_json().as_bytes())?)
+}
+
+/// Writes bert_config.json and bert_model.ckpt into `directory`.
+///
+/// What Google's scripts call `gelu` is the tanh form, and they know no other; which of the two a model has is told by
+/// `model_type` to who asks, as [`super::import`] does.
+///
+/// # Errors
+/// A file cannot be written.
+pub(super) fn write_tensorflow(directory: &Path, model: &Model) -> Result<()> {
+    let mut config = model.config.clone();
+    if config.hidden_act != Activation::Gelu {
+        config.hidden_act = Activation::Gelu;
+        config.other.remove("model_type");
+    }
+    tensorflow::write(directory, &model.tensors)?;
+    Ok(durable::write(directory.join(tensorflow::CONFIG), config.to_json().as_bytes())?)
 }
 
 fn write_weights(path: &Path, model: &Model) -> Result<()> {

@@ -40,6 +40,19 @@ pub(super) fn call(function: &str, argument: &str, rest: &[&str]) -> Option<Stri
     })
 }
 
+/// What the magic word `name` says about a page of this title; `None` if it is another word. Articles have no subpages.
+pub(super) fn page_name<'t>(name: &str, title: &'t str) -> Option<&'t str> {
+    match name {
+        "PAGENAME" | "FULLPAGENAME" | "BASEPAGENAME" | "ROOTPAGENAME" | "SUBPAGENAME" | "ARTICLEPAGENAME" => {
+            Some(title)
+        }
+        // A template: without what tells the page from others of its name.
+        "PAGENAMEBASE" | "Pagenamebase" => Some(title.split_once(" (").map_or(title, |(base, _)| base)),
+        "SITENAME" => Some("Wikipedia"),
+        _ => None,
+    }
+}
+
 fn same_number(a: &str, b: &str) -> bool {
     matches!((a.parse::<f64>(), b.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
 }

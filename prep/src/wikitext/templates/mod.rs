@@ -3,6 +3,7 @@
 //! Most templates are furniture and go. Those that [`names`] lists are part of sentences: without them a sentence would
 //! have a hole. Parser functions are evaluated where that needs nothing but their arguments ([`functions`]).
 
+mod countries;
 mod dates;
 mod functions;
 mod languages;
@@ -29,8 +30,8 @@ pub(super) fn normalize(name: &str) -> String {
 
 /// What a reader sees of `{{parts[0]|parts[1]|..}}`; nothing if the template is not part of the text.
 ///
-/// `before`: the page up to the template.
-pub(super) fn render(site: &Site, parts: &[&str], before: &str) -> String {
+/// `title`: of the page; `before`: the page up to the template.
+pub(super) fn render(site: &Site, title: &str, parts: &[&str], before: &str) -> String {
     let name = parts[0].trim();
     if let Some((function, argument)) = name.split_once(':')
         && let Some(text) = functions::call(function, argument, &parts[1..])
@@ -39,6 +40,9 @@ pub(super) fn render(site: &Site, parts: &[&str], before: &str) -> String {
     }
     if name.len() > MAX_NAME_BYTES {
         return String::new();
+    }
+    if let Some(text) = functions::page_name(name, title) {
+        return text.to_owned();
     }
     let normal = normalize(name);
     let call = Call::new(&normal, &parts[1..], site.is_english());
@@ -69,6 +73,13 @@ fn unlisted(call: &Call<'_>, name: &str, before: &str) -> String {
         && languages::name(code).is_some()
     {
         return call.at(0).to_owned();
+    }
+    // `{{USA}}`: a flag and the name beside it.
+    if call.english
+        && call.positional.is_empty()
+        && let Some(country) = countries::name(name)
+    {
+        return country.to_owned();
     }
     if words::is_numbered(name) { name.to_owned() } else { String::new() }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::{Call, dates, languages, units, words};
+use super::{Call, countries, dates, languages, units, words};
 
 /// How a template's text comes from its arguments.
 #[derive(Clone, Copy)]
@@ -56,7 +56,7 @@ const TEXTS: &[(Shape, &str)] = &[
     (First, "nowrap nobr nobreak nwr nobold noitalic noitalics normal small smaller big large larger em strong bold italic
         italics sc smallcaps smallcaps_all small_caps uc lc mono monospaced kbd key code mxt xt samp var varserif tt abbr tooltip
         abbrv abbrlink sc2 as_written typo proper_name visible_anchor vanchor va text wikicite sub mvar math bigmath pie iast
-        iast3 unicode polytonic script hebrew script/hebrew script/arabic flag flagcountry flagu flagg flagdeco angbr chem2
+        iast3 unicode polytonic script hebrew script/hebrew script/arabic flagathlete flagiocathlete flagmedalist flagiocmedalist angbr chem2
         literal translation tlit nts number bdi rtl ltr center centre left right highlight overline underline oldstyle
         wiktionary_inline wikt avoid_wrap no_break nowraplinks serif sans-serif blue red green gray grey nq tq pinyin
         grapheme button mpl midsize spellnum birth-date death-date birth_year_and_age death_year_and_age subatomic_particle
@@ -104,6 +104,8 @@ const TEXTS: &[(Shape, &str)] = &[
     (With(dates::reign), "reign r."), (With(dates::age), "age age_in_years"), (With(dates::lifespan), "bd"),
     (With(dates::date), "start_date end_date birth_date death_date birth_date_and_age death_date_and_age dts film_date
         dtlink date_de_naissance date_de_décès"), (With(dates::dash), "dash_date"),
+    (With(countries::flag), "flag flagcountry flagu flagg flaglist flagteam noflag flagioc flagcgf flagpoc fb fbw nfa cr cr-rt ru
+        ru-rt bk ih vb hb"),
     (Sign("[sic]"), "sic! sic2"),
 ];
 

@@ -8,7 +8,7 @@ fn site(names: &[(&str, i64)]) -> Site {
 
 fn check(site: &Site, cases: &[(&str, &str)]) {
     for (wikitext, expected) in cases {
-        assert_eq!(extract(site, wikitext).join("\n"), *expected, "{wikitext}");
+        assert_eq!(extract(site, "", wikitext).join("\n"), *expected, "{wikitext}");
     }
 }
 

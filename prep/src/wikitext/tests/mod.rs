@@ -12,7 +12,7 @@ mod words;
 
 /// Paragraphs joined by line breaks.
 fn prose(wikitext: &str) -> String {
-    extract(&Site::default(), wikitext).join("\n")
+    extract(&Site::default(), "Alpha (letter)", wikitext).join("\n")
 }
 
 fn check(cases: &[(&str, &str)]) {
@@ -57,7 +57,7 @@ fn files_go_with_their_captions() {
 fn a_site_knows_its_own_namespaces() {
     let site = Site::new([("Mynd", 6), ("Flokkur", 14), ("", 0), ("Notandi", 2)]);
     let text = "[[Mynd:X.jpg|thumb|caption]]Köttur[[Flokkur:Kettir]] er [[Notandi:A|hér]].";
-    assert_eq!(extract(&site, text), ["Köttur er hér."]);
+    assert_eq!(extract(&site, "", text), ["Köttur er hér."]);
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn the_site_default_is_stable_text() {
     for i in 0..3 {
         write!(text, "P{i} is '''here'''.\n\n").unwrap();
     }
-    assert_eq!(extract(&Site::default(), &text), ["P0 is here.", "P1 is here.", "P2 is here."]);
+    assert_eq!(extract(&Site::default(), "", &text), ["P0 is here.", "P1 is here.", "P2 is here."]);
 }
 
 /// A megabyte of anything takes time in proportion; quadratic work would take minutes.
@@ -343,7 +343,7 @@ proptest! {
         "quote", "nowrap", "\u{1}", "\u{4}", "\u{e05b}", "----", "~~~~",
     ]), 0..60)) {
         let text = tokens.concat();
-        for paragraph in extract(&Site::default(), &text) {
+        for paragraph in extract(&Site::default(), "", &text) {
             prop_assert!(!paragraph.is_empty());
             prop_assert_eq!(paragraph.trim(), paragraph.as_str());
             prop_assert!(!paragraph.chars().any(|c| c.is_control()), "{:?} -> {:?}", text, paragraph);
@@ -360,7 +360,7 @@ proptest! {
 
     #[test]
     fn no_text_makes_it_panic(text in any::<String>()) {
-        extract(&Site::default(), &text);
+        extract(&Site::default(), "", &text);
     }
 
     #[test]

@@ -134,3 +134,27 @@ fn quotes_and_lists_of_templates_are_paragraphs() {
         ("{{quote|'''Bold''' words {{=}} deeds.|Author}}", "Bold words = deeds."),
     ]);
 }
+
+#[test]
+fn flags_stand_for_the_names_of_countries() {
+    check(&[
+        ("It was won by {{USA}} and {{flag|FRA}} twice.", "It was won by United States and France twice."),
+        ("In {{flagcountry|United Kingdom|name=Britain}} it rains.", "In Britain it rains."),
+        ("A match of {{fb|BRA}} and {{fb|the moon}} ended.", "A match of Brazil and ended."),
+        ("Then {{flagathlete|[[Usain Bolt]]|JAM}} ran.", "Then Usain Bolt ran."),
+        (
+            "The {{flagicon|ITA}} Italian and {{flagdeco|Spain}} Spanish teams met.",
+            "The Italian and Spanish teams met.",
+        ),
+        ("Codes such as {{XYZ}} and {{usa}} are others.", "Codes such as and are others."),
+    ]);
+}
+
+#[test]
+fn a_page_knows_its_own_name() {
+    check(&[
+        ("The {{PAGENAME}} is first.", "The Alpha (letter) is first."),
+        ("The {{PAGENAMEBASE}} of {{SITENAME}} is first.", "The Alpha of Wikipedia is first."),
+        ("{{#ifeq:{{PAGENAME}}|Alpha (letter)|Yes|No}} it is.", "Yes it is."),
+    ]);
+}

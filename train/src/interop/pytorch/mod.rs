@@ -39,13 +39,14 @@ const LEGACY_MAGIC: [u8; 12] = *b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x
 /// Bytes in which it stands.
 const START_LEN: usize = 32;
 
-/// An open file; tensors are loaded as they are asked for, each storage once.
+/// An open file; tensors are loaded as they are asked for, each storage once, and come as f32 whatever they are kept in.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
     pickle: Pickle,
     storages: Storages,
-    loaded: RefCell<HashMap<String, Tensor>>,
+    /// Kind in the file and values of each storage that was asked for.
+    loaded: RefCell<HashMap<String, (Kind, Tensor)>>,
 }
 
 /// Where the storages lie.
@@ -132,7 +133,7 @@ impl Checkpoint {
 
     /// The weights: the whole file, or what it has under `model`, `state_dict`, `model_state_dict` or `module`.
     ///
-    /// Tensors may share storage with each other, as they did when they were saved.
+    /// Tensors may share storage with each other, as they did when they were saved. They are f32.
     ///
     /// # Errors
     /// There are none, or one is damaged.
@@ -242,13 +243,14 @@ impl Checkpoint {
         Ok(storage.f_as_strided(signed(&view.size), signed(&view.stride), view.offset as i64)?)
     }
 
+    /// Its values as f32. They become so here, once, and not view by view: a small file can have many views of one storage.
     fn storage(&self, name: &str, storage: Storage) -> Result<Tensor> {
         let Node::Str(key) = self.pickle.get(storage.key) else {
             return Err(Error::file(&self.path, format!("{name}: expected a storage by name, found none")));
         };
         let kind = storage.kind.0;
-        if let Some(found) = self.loaded.borrow().get(key) {
-            if found.f_kind()? == kind && found.size() == [storage.num_elements as i64] {
+        if let Some((found_kind, found)) = self.loaded.borrow().get(key) {
+            if *found_kind == kind && found.size() == [storage.num_elements as i64] {
                 return Ok(found.shallow_clone());
             }
             return Err(Error::file(&self.path, format!("{name}: expected its storage as one kind, found it as two")));
@@ -274,8 +276,8 @@ impl Checkpoint {
             );
             return Err(Error::file(&self.path, message));
         }
-        let tensor = Tensor::f_from_data_size(bytes, &[storage.num_elements as i64], kind)?;
-        self.loaded.borrow_mut().insert(key.clone(), tensor.shallow_clone());
+        let tensor = Tensor::f_from_data_size(bytes, &[storage.num_elements as i64], kind)?.f_to_kind(Kind::Float)?;
+        self.loaded.borrow_mut().insert(key.clone(), (kind, tensor.shallow_clone()));
         Ok(tensor)
     }
 }

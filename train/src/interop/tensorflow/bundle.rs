@@ -4,26 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use cloze_formats::checksum::Crc32c;
+use cloze_formats::checksum::{ChecksumWriter, Crc32c};
 use tch::{Kind, Tensor};
 
-use super::table::{self, Bytes};
+use super::proto::{self, Entry};
+use super::table;
 use crate::error::{Error, Result};
-
-/// Where a tensor lies and what it is.
-#[derive(Clone, Debug, Default)]
-struct Entry {
-    dtype: u64,
-    shape: Vec<i64>,
-    shard: u64,
-    offset: u64,
-    len: u64,
-    crc32c: u32,
-    is_sliced: bool,
-}
+use crate::interop::safetensors::for_each_chunk;
 
 /// An open checkpoint.
 #[derive(Debug)]
@@ -31,91 +22,6 @@ pub(super) struct Bundle {
     index: PathBuf,
     num_shards: u64,
     entries: BTreeMap<String, Entry>,
-}
-
-/// A field of a protocol buffer message.
-enum Field<'a> {
-    Number(u64),
-    Message(&'a [u8]),
-}
-
-/// Number and value of each field of `message`. Source: Protocol Buffers, "Encoding".
-fn fields(message: &[u8]) -> std::result::Result<Vec<(u64, Field<'_>)>, String> {
-    let mut bytes = Bytes(message);
-    let mut fields = Vec::new();
-    while !bytes.0.is_empty() {
-        let tag = bytes.varint()?;
-        let field = match tag & 7 {
-            0 => Field::Number(bytes.varint()?),
-            1 => Field::Number(bytes.take(8)?.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))),
-            2 => {
-                let len = bytes.len()?;
-                Field::Message(bytes.take(len)?)
-            }
-            5 => Field::Number(bytes.take(4)?.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))),
-            wire => return Err(format!("a field of wire type {wire}")),
-        };
-        fields.push((tag >> 3, field));
-    }
-    Ok(fields)
-}
-
-/// `BundleHeaderProto`: the number of shards, in little-endian order.
-fn header(message: &[u8]) -> std::result::Result<u64, String> {
-    let mut num_shards = 1;
-    for field in fields(message)? {
-        match field {
-            (1, Field::Number(number)) => num_shards = number,
-            (2, Field::Number(order)) if order != 0 => return Err("big-endian tensors".to_owned()),
-            _ => {}
-        }
-    }
-    Ok(num_shards)
-}
-
-/// `BundleEntryProto`.
-fn entry(message: &[u8]) -> std::result::Result<Entry, String> {
-    let mut entry = Entry::default();
-    for field in fields(message)? {
-        match field {
-            (1, Field::Number(number)) => entry.dtype = number,
-            (2, Field::Message(shape)) => entry.shape = self::shape(shape)?,
-            (3, Field::Number(number)) => entry.shard = number,
-            (4, Field::Number(number)) => entry.offset = number,
-            (5, Field::Number(number)) => entry.len = number,
-            (6, Field::Number(number)) => entry.crc32c = number as u32,
-            (7, _) => entry.is_sliced = true,
-            _ => {}
-        }
-    }
-    Ok(entry)
-}
-
-/// `TensorShapeProto`: a message per dimension, whose field 1 is its length.
-fn shape(message: &[u8]) -> std::result::Result<Vec<i64>, String> {
-    let mut shape = Vec::new();
-    for field in fields(message)? {
-        let (2, Field::Message(dimension)) = field else { continue };
-        let len = fields(dimension)?.into_iter().find_map(|field| match field {
-            (1, Field::Number(len)) => Some(len),
-            _ => None,
-        });
-        shape.push(i64::try_from(len.unwrap_or(0)).map_err(|_| "a dimension without end")?);
-    }
-    Ok(shape)
-}
-
-/// The kind of a `DataType` and the bytes of an element. Source: `tensorflow/core/framework/types.proto`.
-fn kind(dtype: u64) -> Option<Kind> {
-    Some(match dtype {
-        1 => Kind::Float,
-        2 => Kind::Double,
-        3 => Kind::Int,
-        9 => Kind::Int64,
-        14 => Kind::BFloat16,
-        19 => Kind::Half,
-        _ => return None,
-    })
 }
 
 impl Bundle {
@@ -134,15 +40,35 @@ impl Bundle {
         let mut entries = BTreeMap::new();
         for (key, value) in table::rows(&bytes).map_err(refuse)? {
             if key.is_empty() {
-                num_shards = Some(header(&value).map_err(refuse)?);
+                num_shards = Some(proto::header(&value).map_err(refuse)?);
                 continue;
             }
             let name = String::from_utf8(key).map_err(|_| refuse("a name that is not UTF-8".to_owned()))?;
-            let entry = entry(&value).map_err(|why| refuse(format!("{name}: {why}")))?;
+            let entry = proto::entry(&value).map_err(|why| refuse(format!("{name}: {why}")))?;
             entries.insert(name, entry);
         }
         let num_shards = num_shards.ok_or_else(|| refuse("no header".to_owned()))?;
-        Ok(Self { index: index.to_owned(), num_shards, entries })
+        let bundle = Self { index: index.to_owned(), num_shards, entries };
+        bundle.check_lengths()?;
+        Ok(bundle)
+    }
+
+    /// Tensors that share bytes would make a small checkpoint fill the memory.
+    fn check_lengths(&self) -> Result<()> {
+        let mut totals: BTreeMap<u64, u64> = BTreeMap::new();
+        for entry in self.entries.values() {
+            let total = totals.entry(entry.shard).or_default();
+            *total = total.saturating_add(entry.len);
+        }
+        for (shard, total) in totals {
+            let path = data_file(&self.index, shard, self.num_shards);
+            let found = fs::metadata(&path).map_err(Error::io(&path))?.len();
+            if total > found {
+                let message = format!("expected {total} bytes, the tensors of its index, found {found}; copy it again");
+                return Err(Error::file(&path, message));
+            }
+        }
+        Ok(())
     }
 
     /// Names of all tensors.
@@ -162,7 +88,7 @@ impl Bundle {
     pub fn read(&self, name: &str) -> Result<Tensor> {
         let refuse = |why: String| Error::file(&self.index, format!("{name}: {why}"));
         let entry = self.entries.get(name).ok_or_else(|| refuse("expected such a tensor, found none".to_owned()))?;
-        let kind = kind(entry.dtype).filter(|_| !entry.is_sliced).ok_or_else(|| {
+        let kind = proto::kind(entry.dtype).filter(|_| !entry.is_sliced).ok_or_else(|| {
             refuse(format!("expected whole floating-point numbers or integers, found type {}", entry.dtype))
         })?;
         let width = kind.elt_size_in_bytes() as u64;
@@ -176,8 +102,7 @@ impl Bundle {
     }
 
     fn read_bytes(&self, name: &str, entry: &Entry) -> Result<Vec<u8>> {
-        let stem = self.index.file_stem().unwrap_or_default().to_string_lossy();
-        let path = self.index.with_file_name(format!("{stem}.data-{:05}-of-{:05}", entry.shard, self.num_shards));
+        let path = data_file(&self.index, entry.shard, self.num_shards);
         let file = File::open(&path).map_err(Error::io(&path))?;
         let found = file.metadata().map_err(Error::io(&path))?.len();
         let end = entry.offset.checked_add(entry.len);
@@ -201,4 +126,34 @@ impl Bundle {
         }
         Ok(bytes)
     }
+}
+
+fn data_file(index: &Path, shard: u64, num_shards: u64) -> PathBuf {
+    let stem = index.file_stem().unwrap_or_default().to_string_lossy();
+    index.with_file_name(format!("{stem}.data-{shard:05}-of-{num_shards:05}"))
+}
+
+/// Writes `tensors` (f32) as the checkpoint with this index, in one data file, both synced.
+///
+/// # Errors
+/// A file cannot be written, or a tensor is of another kind.
+pub(super) fn write(index: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    let path = data_file(index, 0, 1);
+    let file = File::create(&path).map_err(Error::io(&path))?;
+    let mut data = ChecksumWriter::new(BufWriter::new(file));
+    let mut rows = vec![(Vec::new(), proto::HEADER.to_vec())];
+    for (name, tensor) in tensors {
+        let kind = tensor.f_kind()?;
+        if kind != Kind::Float {
+            return Err(Error::file(&path, format!("{name}: expected f32, found {kind:?}")));
+        }
+        let offset = data.bytes();
+        for_each_chunk(tensor, &mut |bytes| data.write_all(bytes).map_err(Error::io(&path)))?;
+        let (len, crc32c) = (data.bytes() - offset, table::masked(data.take_crc()));
+        let entry = Entry { dtype: proto::FLOAT, shape: tensor.size(), offset, len, crc32c, ..Entry::default() };
+        rows.push((name.clone().into_bytes(), entry.encode()));
+    }
+    let file = data.into_inner().into_inner().map_err(|error| Error::io(&path)(error.into_error()))?;
+    file.sync_all().map_err(Error::io(&path))?;
+    Ok(cloze_formats::durable::write(index, &table::table(&rows))?)
 }

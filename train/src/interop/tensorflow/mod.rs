@@ -1,17 +1,26 @@
-//! Google's TensorFlow checkpoints of BERT: `bert_model.ckpt.index` and its data, read without TensorFlow.
+//! Google's TensorFlow checkpoints of BERT: `bert_model.ckpt.index` and its data, read and written without TensorFlow.
 
 mod bundle;
+mod names;
+mod proto;
 mod table;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tch::Tensor;
 
 use crate::error::{Error, Result};
 use bundle::Bundle;
+use names::{is_kernel, tensorflow_name, torch_name};
+
+/// Name of a checkpoint that is exported, as Google's released models have it.
+pub const CHECKPOINT: &str = "bert_model.ckpt";
+/// Name of the model's configuration beside it.
+pub const CONFIG: &str = "bert_config.json";
 
 /// Slots of Adam and LAMB, named after their weight.
 const SLOTS: [&str; 4] = ["adam_m", "adam_v", "lamb_m", "lamb_v"];
@@ -41,29 +50,23 @@ pub fn read(index: &Path) -> Result<Contents> {
             continue;
         }
         let tensor = bundle.read(name)?;
-        let is_kernel = name.ends_with("/kernel") && tensor.dim() == 2;
-        let tensor = if is_kernel { tensor.f_transpose(0, 1)? } else { tensor };
+        let tensor = if is_kernel(name) && tensor.dim() == 2 { tensor.f_transpose(0, 1)? } else { tensor };
         tensors.push((torch_name(name), name.to_owned(), tensor));
     }
     Ok((tensors, left_out))
 }
 
-/// PyTorch's name of a variable of google-research/bert; another one is only spelt with dots.
-fn torch_name(name: &str) -> String {
-    match name {
-        "cls/predictions/output_bias" => return "cls.predictions.bias".to_owned(),
-        // Fine-tuned: run_classifier.py, run_squad.py.
-        "output_weights" => return "classifier.weight".to_owned(),
-        "output_bias" => return "classifier.bias".to_owned(),
-        "cls/squad/output_weights" => return "qa_outputs.weight".to_owned(),
-        "cls/squad/output_bias" => return "qa_outputs.bias".to_owned(),
-        _ => {}
+/// Writes `tensors` (f32), named as this crate does, into `directory` as [`CHECKPOINT`] under the names of google-research/bert,
+/// kernels transposed.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write(directory: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
+    let mut variables = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let name = tensorflow_name(name);
+        let tensor = if is_kernel(&name) { tensor.f_transpose(0, 1)? } else { tensor.shallow_clone() };
+        variables.insert(name, tensor);
     }
-    let parts = name.split('/').map(|part| match part {
-        "kernel" | "gamma" | "output_weights" => "weight".to_owned(),
-        "beta" | "output_bias" => "bias".to_owned(),
-        "word_embeddings" | "position_embeddings" | "token_type_embeddings" => format!("{part}.weight"),
-        _ => part.strip_prefix("layer_").map_or(part.to_owned(), |index| format!("layer.{index}")),
-    });
-    parts.collect::<Vec<_>>().join(".")
+    bundle::write(&directory.join(format!("{CHECKPOINT}.index")), &variables)
 }

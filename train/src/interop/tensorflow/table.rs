@@ -9,6 +9,9 @@ const MAGIC: u64 = 0xdb47_7524_8b80_fb57;
 const FOOTER_LEN: usize = 48;
 /// Kind of compression and checksum after each block.
 const TRAILER_LEN: usize = 5;
+/// TensorFlow's settings: bytes after which a block is closed, and rows from one whole key to the next.
+const BLOCK_LEN: usize = 1 << 18;
+const RESTART_INTERVAL: usize = 16;
 
 /// Key and value.
 pub(super) type Row = (Vec<u8>, Vec<u8>);
@@ -67,6 +70,15 @@ fn handle(bytes: &mut Bytes<'_>) -> Result<(usize, usize), String> {
     Ok((bytes.len()?, bytes.len()?))
 }
 
+/// Appends `value` in groups of seven bits, the lowest first.
+pub(super) fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
 /// LevelDB stores checksums so that a checksum over them is none of nothing.
 ///
 /// Source: `util/crc32c.h`, google/leveldb.
@@ -102,4 +114,81 @@ fn block(bytes: &[u8], (offset, len): (usize, usize), budget: &mut usize) -> Res
         rows.push((key, data.take(value_len)?.to_vec()));
     }
     Ok(rows)
+}
+
+/// A table of `rows`, which are in ascending order of their keys, byte by byte as TensorFlow writes it where it has one block.
+pub(super) fn table(rows: &[Row]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut index: Vec<Row> = Vec::new();
+    let mut builder = BlockBuilder::new(RESTART_INTERVAL);
+    for (number, (key, value)) in rows.iter().enumerate() {
+        builder.push(key, value);
+        let is_last = number + 1 == rows.len();
+        if builder.bytes.len() >= BLOCK_LEN || is_last {
+            // The index may name any key from the block's last one up to the next one's.
+            let key = if is_last { short_successor(key) } else { key.clone() };
+            let full = std::mem::replace(&mut builder, BlockBuilder::new(RESTART_INTERVAL));
+            index.push((key, full.finish(&mut bytes)));
+        }
+    }
+    let metaindex = BlockBuilder::new(RESTART_INTERVAL).finish(&mut bytes);
+    let mut builder = BlockBuilder::new(1);
+    index.iter().for_each(|(key, handle)| builder.push(key, handle));
+    let mut footer = [metaindex, builder.finish(&mut bytes)].concat();
+    footer.resize(FOOTER_LEN - 8, 0);
+    bytes.extend(footer);
+    bytes.extend(MAGIC.to_le_bytes());
+    bytes
+}
+
+/// A short key that is no less than `key`.
+fn short_successor(key: &[u8]) -> Vec<u8> {
+    match key.iter().position(|&byte| byte != 0xFF) {
+        Some(at) => [&key[..at], &[key[at] + 1]].concat(),
+        None => key.to_vec(),
+    }
+}
+
+/// Rows of a block that is being written; every so many rows a key stands whole.
+struct BlockBuilder {
+    bytes: Vec<u8>,
+    restarts: Vec<u32>,
+    restart_interval: usize,
+    num_rows: usize,
+    last_key: Vec<u8>,
+}
+
+impl BlockBuilder {
+    fn new(restart_interval: usize) -> Self {
+        Self { bytes: Vec::new(), restarts: vec![0], restart_interval, num_rows: 0, last_key: Vec::new() }
+    }
+
+    fn push(&mut self, key: &[u8], value: &[u8]) {
+        let is_restart = self.num_rows.is_multiple_of(self.restart_interval);
+        if is_restart && self.num_rows > 0 {
+            self.restarts.push(self.bytes.len() as u32);
+        }
+        let shared = if is_restart { 0 } else { key.iter().zip(&self.last_key).take_while(|(a, b)| a == b).count() };
+        for len in [shared, key.len() - shared, value.len()] {
+            push_varint(&mut self.bytes, len as u64);
+        }
+        self.bytes.extend(&key[shared..]);
+        self.bytes.extend(value);
+        key.clone_into(&mut self.last_key);
+        self.num_rows += 1;
+    }
+
+    /// Appends the block, its kind (not compressed) and checksum to `table`; gives its handle.
+    fn finish(mut self, table: &mut Vec<u8>) -> Vec<u8> {
+        let num_restarts = self.restarts.len() as u32;
+        self.bytes.extend(self.restarts.into_iter().chain([num_restarts]).flat_map(u32::to_le_bytes));
+        let mut handle = Vec::new();
+        push_varint(&mut handle, table.len() as u64);
+        push_varint(&mut handle, self.bytes.len() as u64);
+        self.bytes.push(0);
+        let crc = masked(Crc32c::of(&self.bytes));
+        table.extend(self.bytes);
+        table.extend(crc.to_le_bytes());
+        handle
+    }
 }

@@ -33,17 +33,66 @@ fn what_tensorflow_wrote_is_the_golden_model() {
 }
 
 #[test]
-fn names_of_fine_tuned_models_are_known() {
-    let named = [
-        ("output_weights", "classifier.weight"),
-        ("cls/squad/output_bias", "qa_outputs.bias"),
-        ("cls/seq_relationship/output_weights", "cls.seq_relationship.weight"),
-        ("bert/encoder/layer_11/output/LayerNorm/gamma", "bert.encoder.layer.11.output.LayerNorm.weight"),
-        ("bert/embeddings/token_type_embeddings", "bert.embeddings.token_type_embeddings.weight"),
-    ];
-    for (tensorflow, torch) in named {
-        assert_eq!(torch_name(tensorflow), torch);
+fn the_index_we_write_is_that_of_tensorflow_byte_by_byte() {
+    let bytes = std::fs::read(golden("checkpoints/bert_model.ckpt.index")).unwrap();
+    let rows = table::rows(&bytes).unwrap();
+    assert!(table::table(&rows) == bytes);
+    for (name, message) in &rows[1..] {
+        assert_eq!(&proto::entry(message).unwrap().encode(), message, "{}", String::from_utf8_lossy(name));
     }
+    assert_eq!(rows[0], (Vec::new(), proto::HEADER.to_vec()));
+}
+
+#[test]
+fn tables_of_many_blocks_come_back() {
+    let rows: Vec<table::Row> = (0..20_000u32)
+        .map(|number| (format!("bert/layer_{number:06}/kernel").into_bytes(), number.to_le_bytes().repeat(9)))
+        .collect();
+    let bytes = table::table(&rows);
+    assert!(bytes.len() > 3 << 18);
+    assert!(table::rows(&bytes).unwrap() == rows);
+    assert!(table::rows(&table::table(&[])).unwrap().is_empty());
+}
+
+#[test]
+fn what_we_write_comes_back_and_equal_weights_give_equal_bytes() {
+    let (weights, _) = read(&golden("checkpoints/bert_model.ckpt.index")).unwrap();
+    let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let tensors: Vec<_> = weights.iter().map(|(name, _, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+    let written = directories.each_ref().map(|directory| {
+        write(directory.path(), &tensors).unwrap();
+        let index = directory.path().join("bert_model.ckpt.index");
+        let (again, left_out) = read(&index).unwrap();
+        assert!(again == weights && left_out.is_empty());
+        [index, directory.path().join("bert_model.ckpt.data-00000-of-00001")].map(|path| std::fs::read(path).unwrap())
+    });
+    assert!(written[0] == written[1]);
+    assert_eq!(std::fs::read_dir(directories[0].path()).unwrap().count(), 2);
+}
+
+#[test]
+fn tensors_that_share_bytes_are_refused_before_any_is_read() {
+    // A thousand names for the same four kilobytes, each of which alone is sound.
+    let directory = tempfile::tempdir().unwrap();
+    let index = directory.path().join("bert_model.ckpt.index");
+    let data = vec![7u8; 4096];
+    std::fs::write(directory.path().join("bert_model.ckpt.data-00000-of-00001"), &data).unwrap();
+    let crc32c = table::masked(cloze_formats::checksum::Crc32c::of(&data));
+    let entry = proto::Entry { dtype: proto::FLOAT, shape: vec![1024], len: 4096, crc32c, ..Default::default() };
+    let forge = |num_names: usize| {
+        let names = (0..num_names).map(|number| (format!("bert/{number:04}").into_bytes(), entry.encode()));
+        let rows: Vec<_> = std::iter::once((Vec::new(), proto::HEADER.to_vec())).chain(names).collect();
+        std::fs::write(&index, table::table(&rows)).unwrap();
+        read(&index)
+    };
+    assert_eq!(forge(1).unwrap().0.len(), 1);
+    let error = forge(1000).unwrap_err().to_string();
+    assert!(
+        error.ends_with(
+            "data-00000-of-00001: expected 4096000 bytes, the tensors of its index, found 4096; copy it again"
+        ),
+        "{error}"
+    );
 }
 
 #[test]
