@@ -29,7 +29,8 @@ import time
 # layers, hidden, as `cloze-train bench train --model` has them; heads are 64 wide.
 MODELS = {"mini": (4, 256), "small": (4, 512), "medium": (8, 512), "base": (12, 768), "large": (24, 1024)}
 VOCAB = 30_528
-TUNED = {"GOMP_SPINCOUNT": "30000", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
+TUNED = {"GOMP_SPINCOUNT": "30000", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184",
+         "MALLOC_ARENA_MAX": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 def make_batch(args, device):

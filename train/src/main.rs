@@ -21,9 +21,15 @@ fn main() -> ExitCode {
 ///   they spin away the very core that the thread they wait for needs: a small model on two shared cores trained 5 to 10
 ///   times slower. Sleeping at once costs an idle machine a quarter of its speed. This many turns cost it 5 %.
 /// - glibc's allocator gives large blocks back to the system and gets them again, zeroed page by page, in every step;
-///   keeping them made fine-tuning 10 % faster.
-const ENVIRONMENT: [(&str, &str); 3] =
-    [("GOMP_SPINCOUNT", "30000"), ("MALLOC_MMAP_MAX_", "0"), ("MALLOC_TRIM_THRESHOLD_", "17179869184")];
+///   keeping them made fine-tuning 10 % faster. A thread's own heaps do not keep them, so threads share one.
+/// - Huge pages spare the processor looking up 4 KiB pages of buffers that are passed over once a step: 3 %.
+const ENVIRONMENT: [(&str, &str); 5] = [
+    ("GOMP_SPINCOUNT", "30000"),
+    ("MALLOC_MMAP_MAX_", "0"),
+    ("MALLOC_TRIM_THRESHOLD_", "17179869184"),
+    ("MALLOC_ARENA_MAX", "1"),
+    ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
+];
 
 /// Starts this program again, as the same process, with what of [`ENVIRONMENT`] the user has not set.
 fn tune_environment() {

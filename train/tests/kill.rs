@@ -16,8 +16,13 @@ const CHECKPOINT_EVERY: u64 = 10;
 /// More than fifty attempts of a few rows each get done.
 const NUM_STEPS: &str = "1000";
 /// What the program would otherwise set itself and start again for, in each attempt.
-const ENVIRONMENT: [(&str, &str); 3] =
-    [("GOMP_SPINCOUNT", "30000"), ("MALLOC_MMAP_MAX_", "0"), ("MALLOC_TRIM_THRESHOLD_", "17179869184")];
+const ENVIRONMENT: [(&str, &str); 5] = [
+    ("GOMP_SPINCOUNT", "30000"),
+    ("MALLOC_MMAP_MAX_", "0"),
+    ("MALLOC_TRIM_THRESHOLD_", "17179869184"),
+    ("MALLOC_ARENA_MAX", "1"),
+    ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
+];
 
 /// What of a row is computed, not timed.
 const COMPUTED: [&str; 11] = [

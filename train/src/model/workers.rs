@@ -11,8 +11,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::Bert;
 use crate::error::{Error, Result};
 
-/// More workers than this share threads: each has a gradient of its own, in memory and to be added up.
-const MOST: u32 = 8;
+/// More threads than this share workers: each of those has a gradient and a micro-batch of its own in memory.
+const MOST: u32 = 4;
 
 /// A thread each with a replica of the model: the same parameters, a gradient of its own (the first one's is the model's).
 #[derive(Debug)]
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn threads_are_shared_evenly() {
-        assert_eq!([0, 1, 2, 3, 7, 8, 9, 11, 12, 64].map(Workers::number), [1, 1, 2, 3, 7, 8, 3, 1, 6, 8]);
+        assert_eq!([0, 1, 2, 3, 4, 6, 7, 8, 9, 64].map(Workers::number), [1, 1, 2, 3, 4, 3, 1, 4, 3, 4]);
     }
 
     #[test]

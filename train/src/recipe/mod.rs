@@ -59,7 +59,7 @@ impl Recipe for PretrainRecipe {
 
     fn settle(&mut self, device: Device) {
         self.optimizer.settle(Use::Pretrain);
-        self.data.micro_batch_tokens.get_or_insert(if device == Device::Cpu { 1024 } else { 32_768 });
+        self.data.micro_batch_tokens.get_or_insert(if device == Device::Cpu { 2048 } else { 32_768 });
     }
 
     fn validate(&self) -> Result<()> {
@@ -87,7 +87,7 @@ impl Recipe for FinetuneRecipe {
 
     fn settle(&mut self, device: Device) {
         self.optimizer.settle(Use::Finetune);
-        self.data.micro_batch_tokens.get_or_insert(if device == Device::Cpu { 384 } else { 16_384 });
+        self.data.micro_batch_tokens.get_or_insert(if device == Device::Cpu { 2048 } else { 16_384 });
     }
 
     fn validate(&self) -> Result<()> {

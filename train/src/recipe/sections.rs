@@ -16,7 +16,7 @@ pub struct RunSection {
     /// `auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`. Default `auto`.
     pub device: String,
     /// Threads on the CPU. Default: all cores. In fp32, and where there are no other processes, each computes micro-batches of its
-    /// own (above 8, so many as share them evenly). Resuming with another number is no longer bit for bit.
+    /// own (above 4, so many as share them evenly). Resuming with another number is no longer bit for bit.
     pub threads: Option<u32>,
     /// `auto` (bf16 on a GPU that has it, else fp32), `fp32`, `tf32`, `bf16` or `fp16`. Default `auto`. Parameters, moments,
     /// gradients and losses are fp32 whatever it is. Resuming with another is no longer bit for bit.
@@ -125,8 +125,8 @@ pub enum MaskingMode {
 pub struct PretrainData {
     /// Instances per step (optimizer update), over all micro-batches. Default 256.
     pub global_batch_size: u64,
-    /// Bound on sequences times longest sequence of one forward and backward pass. Default: 1024 on a CPU, whose caches
-    /// like it small, 32,768 on a GPU.
+    /// Bound on sequences times longest sequence of one forward and backward pass. Default: 2048 on a CPU, where each
+    /// worker has one at a time, 32,768 on a GPU.
     pub micro_batch_tokens: Option<u64>,
     /// `auto`, `static` or `dynamic`. Default `auto`.
     pub masking: MaskingMode,
@@ -207,8 +207,8 @@ pub struct PretrainRecipe {
 pub struct FinetuneData {
     /// Examples per step (optimizer update). Default 32.
     pub global_batch_size: u64,
-    /// Bound on sequences times longest sequence of one forward and backward pass. Default: 384 on a CPU, where less
-    /// padding is worth more than larger matrices, 16,384 on a GPU.
+    /// Bound on sequences times longest sequence of one forward and backward pass. Default: 2048 on a CPU, where each
+    /// worker has one at a time, 16,384 on a GPU.
     pub micro_batch_tokens: Option<u64>,
     /// The same bound for evaluation, which keeps no activations. Default 4096.
     pub evaluation_batch_tokens: u64,
