@@ -230,7 +230,9 @@ fn materialise_missing(
     let missing: Vec<u32> = own.filter(|&shard| !finished.contains_key(&shard.into())).collect();
     let bar = Mutex::new(progress.count("building shards", missing.len() as u64));
     on_bounded_threads(|num_threads| {
-        let most = (DESCRIPTOR_BYTES / num_threads / size_of::<Planned>()) as u64;
+        // Each range reads a file of the plan through, so no shard gets less than those being made leave it.
+        let makers = num_threads.min(missing.len()).max(1);
+        let most = (DESCRIPTOR_BYTES / makers / size_of::<Planned>()) as u64;
         missing.into_par_iter().try_for_each(|index| {
             let mut shard = writer.shard(index)?;
             let parts = plan.ranges(index, most).map(|rows| plan.instances(rows));

@@ -179,7 +179,10 @@ fn draw_all(
     record_bytes: usize,
     progress: Progress,
 ) -> Result<u64> {
-    let path = dir.join(RECORDS);
+    // Under a name of this process's until it is whole: where the file system has no locks, another may draw here too, and what
+    // is mapped must not change.
+    let own = |name: &str| dir.join(format!("{name}.{}", std::process::id()));
+    let path = own(RECORDS);
     let create = |path: &Path| File::create(path).map(|f| BufWriter::with_capacity(1 << 20, f)).at(path);
     let mut records = create(&path)?;
     let mut record = vec![0; record_bytes];
@@ -191,16 +194,18 @@ fn draw_all(
         records.write_all(&record).at(&path)
     })?;
     sync(records, &path)?;
+    fs::rename(&path, dir.join(RECORDS)).at(&path)?;
     let too_many = |_| {
         let problem = format!("expected at most {} instances with --compat, found {num_instances}", u32::MAX);
         Error::invalid(corpus.dir(), problem)
     };
-    let path = dir.join(ORDER);
+    let path = own(ORDER);
     let mut order = create(&path)?;
     for number in drawer.order(u32::try_from(num_instances).map_err(too_many)?) {
         order.write_all(&number.to_le_bytes()).at(&path)?;
     }
     sync(order, &path)?;
+    fs::rename(&path, dir.join(ORDER)).at(&path)?;
     Ok(num_instances)
 }
 

@@ -57,6 +57,8 @@ pub(crate) fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progr
             Ok(())
         })
     })?;
+    // Its files are in use until here, and publishing removes them.
+    drop(drawn);
     writer.publish(vec![source])
 }
 

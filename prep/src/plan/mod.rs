@@ -196,4 +196,27 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn ranges_of_a_shard_are_the_shard_and_a_file_that_lacks_an_instance_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = Plan { dir: dir.path().to_owned(), totals: Totals { num_instances: 20, num_shards: 2 } };
+        let instance = |position: u64| Planned { position, document: position as u32, ..Planned::NONE };
+        let write = |positions: &[u64]| {
+            let bytes: Vec<u8> = positions.iter().flat_map(|&position| instance(position).to_bytes()).collect();
+            fs::write(plan.file(1), bytes).unwrap();
+        };
+        // In the order of planning, which is none.
+        write(&[13, 10, 19, 11, 17, 12, 18, 16, 14, 15]);
+        let expected: Vec<Planned> = (10..20).map(instance).collect();
+        assert_eq!(plan.instances(10..20).unwrap(), expected);
+        for most in [1, 3, 10, 11] {
+            let joined: Vec<Planned> = plan.ranges(1, most).flat_map(|rows| plan.instances(rows).unwrap()).collect();
+            assert_eq!(joined, expected, "{most}");
+        }
+        write(&[13, 10, 19, 11, 17, 12, 18, 16, 14]);
+        assert!(plan.instances(10..15).is_ok());
+        let error = plan.instances(15..20).unwrap_err().to_string();
+        assert!(error.contains("expected 5 planned instances, found 4"), "{error}");
+    }
 }

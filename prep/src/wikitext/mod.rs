@@ -96,7 +96,9 @@ impl Site {
 ///
 /// Never fails: any text is wikitext.
 pub fn extract(site: &Site, title: &str, wikitext: &str) -> Vec<String> {
-    blocks::paragraphs(&preprocess::preprocess(site, title, wikitext))
+    // What no wiki allows as a title (MediaWiki: 255 bytes) is none: a page may repeat it any number of times.
+    let is_title = title.len() <= 255 && !title.contains(char::is_control);
+    blocks::paragraphs(&preprocess::preprocess(site, if is_title { title } else { "" }, wikitext))
 }
 
 /// Marks that the first pass leaves for the later ones; the first pass drops these characters from the page.

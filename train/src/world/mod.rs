@@ -85,7 +85,7 @@ pub struct Patience {
     /// For all to come, at the start.
     pub join: Duration,
     /// For a silent peer in an operation; one whose connection closes is noticed at once, one whose host vanishes within
-    /// [`HOST_TIMEOUT`].
+    /// `HOST_TIMEOUT`.
     pub operation: Duration,
 }
 

@@ -101,8 +101,11 @@ impl Questions {
             Err(problem) if problems.len() < NAMED_PER_SHARD => problems.push((shard, row, problem)),
             _ => {}
         };
-        let open = shards.iter().enumerate().filter_map(|(i, shard)| Some((i, shard.as_ref().ok()?)));
-        for (i, shard) in open {
+        for (i, shard) in shards.iter().enumerate() {
+            let Ok(shard) = shard else {
+                before = Before::Unreadable;
+                continue;
+            };
             for index in 0..shard.num_rows() {
                 let Ok(Row::Squad(row)) = shard.row(index) else {
                     before = Before::Unreadable;

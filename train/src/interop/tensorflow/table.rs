@@ -86,7 +86,8 @@ pub(super) fn masked(crc: Crc32c) -> u32 {
     crc.0.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// The rows of one block. Keys leave out what they share with the one before; `budget` bounds what that can grow to.
+/// The rows of one block. Keys leave out what they share with the one before, and blocks may be named twice; `budget` bounds what
+/// that can grow to.
 fn block(bytes: &[u8], (offset, len): (usize, usize), budget: &mut usize) -> Result<Vec<Row>, String> {
     let end = offset.checked_add(len).and_then(|end| end.checked_add(TRAILER_LEN)).ok_or("a block beyond the end")?;
     let block = bytes.get(offset..end).ok_or("a block beyond the end")?;
@@ -109,9 +110,10 @@ fn block(bytes: &[u8], (offset, len): (usize, usize), budget: &mut usize) -> Res
         let (shared, unshared, value_len) = (data.len()?, data.len()?, data.len()?);
         let before = rows.last().map_or(&[][..], |(key, _)| key);
         let prefix = before.get(..shared).ok_or("a key that shares more than there is")?;
-        let key = [prefix, data.take(unshared)?].concat();
-        *budget = budget.checked_sub(key.len()).ok_or("keys that grow beyond any checkpoint's")?;
-        rows.push((key, data.take(value_len)?.to_vec()));
+        let (suffix, value) = (data.take(unshared)?, data.take(value_len)?);
+        let row_len = prefix.len() + suffix.len() + value.len() + size_of::<Row>() / 4;
+        *budget = budget.checked_sub(row_len).ok_or("rows that grow beyond any checkpoint's")?;
+        rows.push(([prefix, suffix].concat(), value.to_vec()));
     }
     Ok(rows)
 }
