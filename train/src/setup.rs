@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use cloze_formats::dataset::Dataset;
+use cloze_torch_ext::set_num_threads;
 use tch::Device;
 
 use crate::checkpoint::{self, State};
@@ -150,7 +151,7 @@ pub fn start_torch(run: &mut RunSection, world: &World) -> Result<Device> {
     };
     run.precision = run.precision.settle(device)?;
     let threads = *run.threads.get_or_insert_with(|| world.threads());
-    tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+    set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX))?;
     Ok(device)
 }
 

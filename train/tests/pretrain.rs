@@ -44,11 +44,11 @@ fn a_tiny_bert_learns_and_leaves_a_whole_run_behind() {
 }
 
 #[test]
-fn a_run_stopped_by_sigterm_goes_on_bit_for_bit() {
+fn a_run_stopped_by_sigterm_goes_on_bit_for_bit_on_two_workers() {
     let place = Place::new(TINY);
     let (whole, stopped) = (place.out("whole"), place.out("stopped"));
-    succeed(&place.arguments(&whole, &["--steps", "400"]));
-    let mut child = command(&place.arguments(&stopped, &["--steps", "400"]))
+    succeed(&place.arguments(&whole, &["--steps", "400", "--threads", "2"]));
+    let mut child = command(&place.arguments(&stopped, &["--steps", "400", "--threads", "2"]))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -13,6 +13,7 @@ fn main() {
         .pic(true)
         .warnings(false) // libtorch's headers are not ours to mend
         .flag("-std=c++17")
+        .flag("-fopenmp") // without it torch's parallel_for, which is in its headers, is a plain loop
         .flag_if_supported("-Wno-psabi") // kernels pass wide vectors to what is inlined
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .define("USE_DISTRIBUTED", None)
@@ -33,6 +34,8 @@ fn main() {
     println!("cargo:rustc-link-search=native={}", libtorch.display());
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
+    // The one that libtorch has with it and is loaded already.
+    println!("cargo:rustc-link-lib=dylib:+verbatim=libgomp.so.1");
     println!("cargo:rerun-if-changed=cuda");
     println!("cargo:rustc-env=CLOZE_NCCL={}", build_nccl(&libtorch, &include).unwrap_or_default());
     // For this crate's own tests; binaries elsewhere do the same in their build.rs.

@@ -160,7 +160,10 @@ impl Bert {
     }
 
     /// What forward passes compute in from here on, fp32 at first. Parameters and gradients stay fp32.
+    ///
+    /// Workers go; set them after it.
     pub fn set_precision(&mut self, precision: Precision) {
+        self.workers = None;
         self.precision = precision;
     }
 

@@ -1,11 +1,12 @@
 //! Threads that compute micro-batches of one step side by side, on the CPU.
 //!
-//! One after the other, each on all threads, micro-batches leave threads waiting at the end of every layer's every part: a quarter
-//! of the time of a small model on two threads. A worker waits for the others once a step.
+//! One after the other, each on all threads, micro-batches leave threads waiting at the end of every layer's every part. A worker
+//! waits for the others once a step.
 
 use std::cmp::Reverse;
 use std::sync::{Mutex, PoisonError};
 
+use cloze_torch_ext::set_num_threads;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::Bert;
@@ -22,9 +23,9 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// How many workers `threads` threads make: one each, or the most that share them evenly.
+    /// How many workers `threads` threads make: one each, or so many as leave the fewest without work when they share evenly.
     pub fn number(threads: u32) -> u32 {
-        (1..=MOST.min(threads.max(1))).rev().find(|count| threads.is_multiple_of(*count)).unwrap_or(1)
+        (2..=MOST.min(threads)).max_by_key(|count| (threads / count * count, *count)).unwrap_or(1)
     }
 
     /// `count` workers for `bert`, which share torch's threads.
@@ -37,9 +38,8 @@ impl Workers {
             .thread_name(|index| format!("worker-{index}"))
             .build()
             .map_err(failed)?;
-        pool.broadcast(|_| tch::set_num_threads(threads_each));
-        // Torch's number is of the thread that sets it, and of those it has not seen yet.
-        tch::set_num_threads(threads);
+        pool.broadcast(|_| set_num_threads(threads_each)).into_iter().collect::<std::result::Result<Vec<_>, _>>()?;
+        set_num_threads(threads)?;
         let replicas = (0..count).map(|index| bert.replica(index == 0).map(Mutex::new)).collect::<Result<_>>()?;
         Ok(Self { pool, replicas })
     }
@@ -50,11 +50,13 @@ impl Workers {
         shares(sizes, self.replicas.len())
     }
 
-    /// Runs `work` on every worker's replica, its gradient 0, and adds the gradients up to the model's. What it gives, in order.
-    pub fn run<R: Send>(&self, work: impl Fn(&Bert, usize) -> Result<R> + Sync) -> Result<Vec<R>> {
+    /// Runs `work` on every worker's replica, its gradient 0 and of this scale, and adds the gradients up to the model's. What it
+    /// gives, in order.
+    pub fn run<R: Send>(&self, gradient_scale: f64, work: impl Fn(&Bert, usize) -> Result<R> + Sync) -> Result<Vec<R>> {
         let results = self.pool.broadcast(|context| {
             let index = context.index();
             let mut replica = self.replicas[index].lock().unwrap_or_else(PoisonError::into_inner);
+            replica.parameters_mut().set_gradient_scale(gradient_scale);
             replica.parameters_mut().zero_gradient()?;
             work(&replica, index)
         });
@@ -86,10 +88,28 @@ fn shares(sizes: &[usize], count: usize) -> Vec<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Head;
+    use crate::model::config::BertConfig;
+    use cloze_torch_ext::kernel_threads;
+    use tch::Device;
 
     #[test]
     fn threads_are_shared_evenly() {
-        assert_eq!([0, 1, 2, 3, 4, 6, 7, 8, 9, 64].map(Workers::number), [1, 1, 2, 3, 4, 3, 1, 4, 3, 4]);
+        assert_eq!([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 64].map(Workers::number), [1, 1, 2, 3, 4, 4, 3, 3, 4, 3, 4]);
+    }
+
+    #[test]
+    fn workers_share_torch_s_threads_and_leave_others_theirs() {
+        let config = BertConfig { vocab_size: 24, hidden_size: 16, num_hidden_layers: 1, ..BertConfig::default() };
+        let config = BertConfig { num_attention_heads: 1, intermediate_size: 16, ..config };
+        let bert = Bert::new(config, Head::PreTraining, Device::Cpu, 1).unwrap();
+        let before = tch::get_num_threads();
+        set_num_threads(4).unwrap();
+        let workers = Workers::new(&bert, 2).unwrap();
+        let threads = || (tch::get_num_threads(), kernel_threads());
+        assert_eq!(workers.run(1.0, |_, _| Ok(threads())).unwrap(), [(2, 2), (2, 2)]);
+        assert_eq!(threads(), (4, 4));
+        set_num_threads(before).unwrap();
     }
 
     #[test]

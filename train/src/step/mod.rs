@@ -93,7 +93,7 @@ fn accumulate<B: Batch + Sync>(
     let sums = if let Some(workers) = model.workers().filter(|_| parallel.group().world().is_alone()) {
         let sizes: Vec<usize> = micro_batches.iter().map(|batch| batch.sequences().num_tokens()).collect();
         let shares = workers.shares(&sizes);
-        let of_workers = workers.run(|replica, worker| {
+        let of_workers = workers.run(model.parameters().gradient_scale(), |replica, worker| {
             let mut sums = Sums::new();
             shares[worker].iter().try_for_each(|&index| compute(replica, index, &mut sums, &|| Ok(())))?;
             sums.read(num_sums)

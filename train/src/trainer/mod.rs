@@ -398,7 +398,8 @@ impl Trainer<'_> {
         joined
     }
 
-    /// The seed of this process's dropout in this step: a resumed run, and a run on other hardware, draws the same.
+    /// The seed of this process's dropout in this step: a resumed run draws the same, as long as it cuts
+    /// the same micro-batches.
     fn dropout_seed(&self) -> u64 {
         let Cursor { epoch, offset } = self.position.cursor;
         let mut of_epoch = KeyedRng::new(self.settings.seed, Purpose::Dropout, epoch, self.group().world().rank.into());

@@ -84,8 +84,8 @@ impl World {
 pub struct Patience {
     /// For all to come, at the start.
     pub join: Duration,
-    /// For a silent peer in an operation; one whose connection closes is noticed at once, one whose host vanishes within
-    /// `HOST_TIMEOUT`.
+    /// For a silent peer in an operation; one whose connection closes is noticed at once, one whose host vanishes, or
+    /// that takes nothing of what is sent to it, within 30 s.
     pub operation: Duration,
 }
 

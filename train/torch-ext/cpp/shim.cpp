@@ -18,6 +18,22 @@ int cloze_cpu_capability(char** capability, char** error) {
   TRY(error, *capability = strdup(at::get_cpu_capability().c_str()))
 }
 
+// Of this thread. Torch sets a thread's number to the process's when the thread first asks for it, and remembers that it did in each
+// library by itself: so ask first, here and there.
+int cloze_set_num_threads(int count, char** error) {
+  TRY(error, {
+    at::internal::lazy_init_num_threads();
+    at::get_num_threads();
+    at::set_num_threads(count);
+  })
+}
+
+int64_t cloze_kernel_threads() {
+  std::atomic<int64_t> count{0};
+  at::parallel_for(0, 1024, 1, [&](int64_t, int64_t) { count++; });
+  return count;
+}
+
 // Makes `gradient` the .grad of the leaf `parameter`; backward accumulates into it in place.
 int cloze_set_grad(at::Tensor* parameter, at::Tensor* gradient, char** error) {
   TRY(error, parameter->mutable_grad() = *gradient)

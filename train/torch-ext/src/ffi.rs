@@ -43,6 +43,8 @@ unsafe extern "C" {
     pub fn cloze_torch_version() -> *const c_char;
     pub fn cloze_has_cuda(has_cuda: *mut c_int, error: *mut *mut c_char) -> c_int;
     pub fn cloze_cpu_capability(capability: *mut *mut c_char, error: *mut *mut c_char) -> c_int;
+    pub fn cloze_set_num_threads(count: c_int, error: *mut *mut c_char) -> c_int;
+    pub fn cloze_kernel_threads() -> i64;
     pub fn cloze_set_grad(parameter: *const C_tensor, gradient: *const C_tensor, error: *mut *mut c_char) -> c_int;
     pub fn cloze_fill_normal(target: *mut C_tensor, deviation: f64, seed: u64, error: *mut *mut c_char) -> c_int;
     pub fn cloze_cpu_dropout(

@@ -74,6 +74,22 @@ pub fn set_grad(parameter: &Tensor, gradient: &Tensor) -> Result<()> {
     call!(cloze_set_grad(parameter.as_ptr(), gradient.as_ptr()))
 }
 
+/// Sets the number of threads that operations called from this thread share, for good: unlike that of `tch::set_num_threads`, which
+/// torch may set back to the process's number when the thread computes for the first time. It is the process's number as well, for
+/// threads that are yet to come, until another is set.
+///
+/// # Errors
+/// When it is not positive.
+pub fn set_num_threads(count: i32) -> Result<()> {
+    call!(cloze_set_num_threads(count))
+}
+
+/// How many threads the kernels of [`fused`] run on when they are called from this thread.
+pub fn kernel_threads() -> i64 {
+    // SAFETY: the shim runs an empty loop.
+    unsafe { ffi::cloze_kernel_threads() }
+}
+
 /// Fills `target`, on the CPU, with normal values of mean 0 from a generator of its own, seeded with `seed`; torch's global one is
 /// not touched.
 ///
@@ -186,6 +202,19 @@ pub(crate) mod tests {
         tch::manual_seed(20);
         fused::seed_dropout(20);
         test();
+    }
+
+    #[test]
+    fn kernels_run_on_as_many_threads_as_torch_has() {
+        for count in [3, 1, 2] {
+            std::thread::spawn(move || {
+                set_num_threads(count).unwrap();
+                assert_eq!((kernel_threads(), tch::get_num_threads()), (count.into(), count));
+            })
+            .join()
+            .unwrap();
+        }
+        assert!(set_num_threads(0).is_err());
     }
 
     #[test]
