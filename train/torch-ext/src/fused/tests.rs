@@ -26,7 +26,8 @@ fn assert_alike(leaves: &[&Tensor], found: impl Fn() -> Tensor, expected: impl F
         leaves.iter().map(|leaf| leaf.grad().copy()).collect()
     };
     let (found, expected) = (found(), expected());
-    assert!(error(&found, &expected) < 1e-6, "output: {:e}", error(&found, &expected));
+    // Inside parallel regions BLAS sums in another order.
+    assert!(error(&found, &expected) < 2e-6, "output: {:e}", error(&found, &expected));
     let weights = Tensor::randn_like(&expected);
     let expected = gradients(&expected, &weights);
     let found = gradients(&found, &weights);
