@@ -267,8 +267,11 @@ fn either_optimizer_and_16_bits_serve_fine_tuning_too() {
         assert_eq!(state["optimizer"]["kind"], "lamb");
         assert_eq!(state["recipe"]["run"]["precision"], precision);
         let rows = metrics(&out, "step");
-        let loss = |row: &serde_json::Value| row["loss"].as_f64().unwrap();
-        assert!(loss(rows.last().unwrap()) < loss(&rows[0]), "{task}");
+        // One step's loss has its luck with batch and dropout; that of an epoch has less.
+        let epoch = rows.len() / 3;
+        let loss = |rows: &[serde_json::Value]| rows.iter().map(|row| row["loss"].as_f64().unwrap()).sum::<f64>();
+        let (first, last) = (loss(&rows[..epoch]), loss(&rows[rows.len() - epoch..]));
+        assert!(last < first, "{task}: {first} {last}");
         assert_eq!(rows[0].get("loss_scale").is_some(), precision == "fp16");
     }
 }
