@@ -8,6 +8,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use cloze_formats::rng::{KeyedRng, Purpose};
+use cloze_train::machine::ENVIRONMENT;
 use datasets::*;
 use serde_json::{Map, Value};
 
@@ -15,15 +16,6 @@ const NUM_KILLS: u64 = 50;
 const CHECKPOINT_EVERY: u64 = 10;
 /// More than fifty attempts of a few rows each get done.
 const NUM_STEPS: &str = "1000";
-/// What the program would otherwise set itself and start again for, in each attempt.
-const ENVIRONMENT: [(&str, &str); 5] = [
-    ("GOMP_SPINCOUNT", "30000"),
-    ("MALLOC_MMAP_MAX_", "0"),
-    ("MALLOC_TRIM_THRESHOLD_", "17179869184"),
-    ("MALLOC_ARENA_MAX", "1"),
-    ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
-];
-
 /// What of a row is computed, not timed.
 const COMPUTED: [&str; 11] = [
     "kind",
@@ -70,6 +62,7 @@ impl Attempts<'_> {
     fn start(&self) -> Child {
         let arguments = if saved(self.run).is_empty() { &self.arguments } else { &self.resume };
         let stderr = File::create(&self.stderr).unwrap();
+        // What the program would otherwise set itself and start again for, in each attempt.
         command(arguments).envs(ENVIRONMENT).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
     }
 
