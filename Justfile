@@ -91,7 +91,7 @@ export-model *arguments="--help": setup
 report *runs="runs/demo/phase1": setup
     @{{ train }} report "$@"
 
-# The same on a machine with an NVIDIA GPU: BERT-base sizes for a few steps, to see that it runs there
+# BERT-base on samples/ for a few steps on an NVIDIA GPU, to see that it runs there
 [group('train')]
 gpu-check: build
     @{{ demo }} gpu

@@ -27,8 +27,7 @@ impl DeviceChoice {
     /// # Errors
     /// When a CUDA device is asked for by name and is not there.
     pub fn resolve(self, local_rank: usize) -> Result<Device> {
-        // is_available asks for CUDA without touching a device; device_count is 0 without a driver.
-        let num_devices = if Cuda::is_available() { Cuda::device_count() } else { 0 };
+        let num_devices = num_devices();
         match self {
             Self::Cpu => Ok(Device::Cpu),
             // A launcher may show each process its own device only.
@@ -42,6 +41,27 @@ impl DeviceChoice {
             ))),
         }
     }
+
+    /// What to tell a user who left the choice to us, where `num_processes` on this machine leave some of its GPUs idle.
+    pub fn notice(self, num_processes: u32) -> Option<String> {
+        self.notice_of(num_devices(), num_processes)
+    }
+
+    fn notice_of(self, num_devices: i64, num_processes: u32) -> Option<String> {
+        let is_ours = matches!(self, Self::Auto | Self::AnyCuda);
+        (is_ours && num_devices > num_processes.into()).then(|| {
+            format!(
+                "{num_devices} GPUs are here and {num_processes} used, one by each process; --spawn {num_devices} or \
+                 torchrun --no-python --nproc-per-node {num_devices} uses all, --device cuda:0 says that this is meant"
+            )
+        })
+    }
+}
+
+/// CUDA devices of this machine, as the driver shows them to this process.
+fn num_devices() -> i64 {
+    // is_available asks for CUDA without touching a device; device_count is 0 without a driver.
+    if Cuda::is_available() { Cuda::device_count() } else { 0 }
 }
 
 impl FromStr for DeviceChoice {
@@ -93,5 +113,19 @@ mod tests {
         assert!(
             DeviceChoice::Cuda(999).resolve(0).unwrap_err().to_string().starts_with("device cuda:999: expected one of")
         );
+    }
+
+    #[test]
+    fn idle_gpus_are_named_unless_one_was_chosen() {
+        let notice = DeviceChoice::Auto.notice_of(8, 1).unwrap();
+        assert!(notice.starts_with("8 GPUs are here and 1 used") && notice.contains("--spawn 8"), "{notice}");
+        for (choice, num_devices, num_processes) in [
+            (DeviceChoice::Auto, 8, 8),
+            (DeviceChoice::AnyCuda, 1, 2),
+            (DeviceChoice::Auto, 0, 1),
+            (DeviceChoice::Cuda(3), 8, 1),
+        ] {
+            assert_eq!(choice.notice_of(num_devices, num_processes), None);
+        }
     }
 }

@@ -55,8 +55,8 @@ impl Planned<'_> {
         plan.add("device", self.device());
         plan.add("precision", recipe.run.precision.name());
         plan.add_world(self.world);
-        plan.add_length(dataset.len(), section.global_batch_size, recipe.schedule.steps);
-        plan.add_step(section.global_batch_size, first.micro_batches.len(), first.num_tokens);
+        plan.add_length("instances", dataset.len(), section.global_batch_size, recipe.schedule.steps);
+        plan.add_step("instances per step", section.global_batch_size, first.micro_batches.len(), first.num_tokens);
         let tokens = section.micro_batch_tokens();
         plan.add_value("micro-batch tokens", tokens, format!("{tokens} at most, padding counted"));
         let masking = if self.masking == MaskingMode::Static { "static" } else { "dynamic" };

@@ -29,7 +29,7 @@ pub struct EvaluateOptions {
     pub checkpoint: PathBuf,
     /// Where predictions, eval.json and summary.json go.
     pub out: PathBuf,
-    /// Device and threads; nothing else of it matters here.
+    /// Device, threads and precision; nothing else of it matters here.
     pub run: RunSection,
     /// Bound on sequences times longest sequence of a forward pass.
     pub batch_tokens: u64,

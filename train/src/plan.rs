@@ -45,9 +45,16 @@ impl Plan {
         self.add_value("parameters", num_parameters, thousands(num_parameters.unsigned_abs()));
     }
 
-    /// Adds what a step is made of. `num_micro_batches` and `num_tokens` are those of the first step.
-    pub fn add_step(&mut self, global_batch_size: u64, num_micro_batches: usize, num_tokens: u64) {
-        self.add_value("instances per step", global_batch_size, thousands(global_batch_size));
+    /// Adds what a step is made of: `rows_per_step` is `instances per step` or `examples per step`, `num_micro_batches` and
+    /// `num_tokens` are those of the first one.
+    pub fn add_step(
+        &mut self,
+        rows_per_step: &'static str,
+        global_batch_size: u64,
+        num_micro_batches: usize,
+        num_tokens: u64,
+    ) {
+        self.add_value(rows_per_step, global_batch_size, thousands(global_batch_size));
         self.add_value("micro-batches", num_micro_batches, format!("{num_micro_batches} in the first step"));
         let text = format!("{} in the first step, padding not counted", thousands(num_tokens));
         self.add_value("tokens per step", num_tokens, text);
@@ -61,11 +68,11 @@ impl Plan {
         }
     }
 
-    /// Adds how long the run is.
-    pub fn add_length(&mut self, num_instances: u64, global_batch_size: u64, steps: u64) {
-        let steps_per_epoch = num_instances as f64 / global_batch_size as f64;
+    /// Adds how long the run is; `rows` are called `instances` or `examples`.
+    pub fn add_length(&mut self, rows: &str, num_rows: u64, global_batch_size: u64, steps: u64) {
+        let steps_per_epoch = num_rows as f64 / global_batch_size as f64;
         let epochs = steps as f64 / steps_per_epoch;
-        self.add_value("dataset", num_instances, format!("{} instances", thousands(num_instances)));
+        self.add_value("dataset", num_rows, format!("{} {rows}", thousands(num_rows)));
         self.add_value("steps per epoch", steps_per_epoch, format!("{steps_per_epoch:.1}"));
         self.add_value("steps", steps, format!("{} ({epochs:.2} epochs)", thousands(steps)));
         self.values.insert("epochs".to_owned(), epochs.into());

@@ -144,7 +144,11 @@ pub fn same<R: Recipe>(group: &Group, recipe: &R, dataset: &Dataset) -> Result<(
 
 /// Settles device, precision and threads in place: processes of one machine share its GPUs or its cores.
 pub fn start_torch(run: &mut RunSection, world: &World) -> Result<Device> {
-    let device = run.device.parse::<DeviceChoice>()?.resolve(world.local_rank as usize)?;
+    let choice: DeviceChoice = run.device.parse()?;
+    let device = choice.resolve(world.local_rank as usize)?;
+    if let Some(notice) = choice.notice(world.local_world_size).filter(|_| world.local_rank == 0) {
+        say(&notice);
+    }
     run.device = match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         _ => "cpu".to_owned(),

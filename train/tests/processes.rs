@@ -80,7 +80,9 @@ fn losses_are_the_same_for_one_two_and_four_processes() {
     let one = run("1");
     assert_eq!(one.len(), 52);
     for processes in ["2", "4"] {
-        for ((step, expected), (same_step, found)) in one.iter().zip(run(processes)) {
+        let several = run(processes);
+        assert_eq!(one.len(), several.len());
+        for ((step, expected), (same_step, found)) in one.iter().zip(several) {
             assert_eq!(*step, same_step);
             assert!((found / expected - 1.0).abs() < 1e-5, "{processes} processes, step {step}: {expected} {found}");
         }
@@ -103,7 +105,10 @@ fn a_run_goes_on_with_another_number_of_processes_as_if_nothing_had_happened() {
     let stopped_at = metrics(&changed, "step").len();
     assert!((5..50).contains(&stopped_at), "{stopped_at}");
     succeed(&["pretrain", "--data", text(&place.data), "--out", text(&changed), "--resume", "--spawn", "3"]);
-    for ((step, expected), (_, found)) in losses(&whole).into_iter().zip(losses(&changed)) {
+    let (whole, changed) = (losses(&whole), losses(&changed));
+    assert_eq!(whole.len(), changed.len());
+    for ((step, expected), (same_step, found)) in whole.into_iter().zip(changed) {
+        assert_eq!(step, same_step);
         assert!((found / expected - 1.0).abs() < 1e-5, "step {step}: {expected} {found}");
     }
 }

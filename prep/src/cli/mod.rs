@@ -48,7 +48,7 @@ use crate::progress::Progress;
 /// file system, make a dataset together when each is told its --rank and --world-size (or finds them in the environment of
 /// torchrun, Slurm or Kubernetes); `finish` then publishes it, the same to the byte as one process makes.
 ///
-/// Exit code 0: done; 1: `verify` found damage, `diff` a difference; 2: bad input or usage; 130: Ctrl-C.
+/// Exit code 0: done; 1: `verify` found damage, `diff` a difference; 2: bad input or usage; 130 and 143: Ctrl-C, SIGTERM.
 #[derive(Debug, Parser)]
 #[command(name = "cloze-prep", version, propagate_version = true)]
 pub struct Cli {

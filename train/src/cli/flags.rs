@@ -39,7 +39,7 @@ pub(super) struct RunFlags {
     /// auto, cpu, cuda or cuda:N.
     #[arg(long)]
     pub device: Option<String>,
-    /// Threads on the CPU; all cores by default.
+    /// Threads on the CPU; by default all cores, shared evenly with processes on the same cores.
     #[arg(long, value_name = "N")]
     pub threads: Option<u32>,
     /// What matrix products compute in; all else is fp32.
@@ -72,7 +72,7 @@ pub(super) struct RunFlags {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Learning (override the recipe)")]
 pub(super) struct LearningFlags {
-    /// Instances per step, over all micro-batches.
+    /// Instances (fine-tuning: examples) per step, over all micro-batches.
     #[arg(long, value_name = "N")]
     pub global_batch_size: Option<u64>,
     /// Bound on sequences times longest sequence of one forward and backward pass.

@@ -317,9 +317,9 @@ fn print_plan<G: cloze_formats::stream::Gather>(
     plan.add("device", format!("{}, {} threads", recipe.run.device, recipe.run.threads.unwrap_or(1)));
     plan.add("precision", recipe.run.precision.name());
     plan.add_world(world);
-    plan.add_length(train.len(), section.global_batch_size, total_steps);
-    plan.add_step(section.global_batch_size, first.micro_batches.len(), first.num_tokens);
-    plan.add("tokens per instance", format!("{mean_len:.1}, at most {}", train.longest_row()));
+    plan.add_length("examples", train.len(), section.global_batch_size, total_steps);
+    plan.add_step("examples per step", section.global_batch_size, first.micro_batches.len(), first.num_tokens);
+    plan.add("tokens per example", format!("{mean_len:.1}, at most {}", train.longest_row()));
     let warmup = recipe.schedule.warmup_fraction * total_steps as f64;
     plan.add("learning rate", format!("{:e}, {warmup:.0} steps of warm-up", recipe.optimizer.learning_rate()));
     let work = plan::flops_per_step(bert.config(), bert.head(), train, section.global_batch_size, 0.0);

@@ -135,11 +135,6 @@ impl BertConfig {
         i64::from(num_tokens.div_ceil(8)) * 8
     }
 
-    /// Width D of one attention head.
-    pub fn head_width(&self) -> i64 {
-        self.hidden_size / self.num_attention_heads
-    }
-
     /// The file's text, pretty-printed.
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("a config has string keys and finite numbers");

@@ -15,7 +15,7 @@ pub struct RunSection {
     pub seed: u64,
     /// `auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`. Default `auto`.
     pub device: String,
-    /// Threads on the CPU. Default: all cores. In fp32, and where there are no other processes, they make up to 4 workers that
+    /// Threads on the CPU. Default: all cores, shared evenly with processes on the same cores. In fp32, and where there are no other processes, they make up to 4 workers that
     /// compute micro-batches side by side. Resuming with another number is no longer bit for bit.
     pub threads: Option<u32>,
     /// `auto` (bf16 on a GPU that has it, else fp32), `fp32`, `tf32`, `bf16` or `fp16`. Default `auto`. Parameters, moments,

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Batch;
 use crate::checkpoint::Position;
+use crate::data::Batch;
 use crate::error::Result;
 use crate::machine::matmul_limit;
 use crate::model::config::BertConfig;

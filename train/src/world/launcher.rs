@@ -51,9 +51,15 @@ fn by_name(env: Environment<'_>) -> Found {
 
 /// What Kubeflow's TrainJob tells torchrun, where this program was started in its place: one process a machine.
 fn train_job(env: Environment<'_>) -> Found {
-    // A range of nodes (`1:4`) is for torchrun alone.
-    let Some(world_size) = env("PET_NNODES").and_then(|nodes| nodes.parse().ok()) else { return Ok(None) };
+    let is_torchrun = env("TORCHELASTIC_RUN_ID").is_some();
+    let Some(nodes) = env("PET_NNODES").filter(|_| !is_torchrun) else { return Ok(None) };
     let Some(rank) = number(env, "PET_NODE_RANK")? else { return Ok(None) };
+    // torchrun understands a range of nodes, such as `1:4`, too.
+    let world_size: u32 = nodes.parse().map_err(|_| {
+        format!(
+            "PET_NNODES: expected a number of nodes without torchrun, found '{nodes}'; start this program with torchrun --no-python"
+        )
+    })?;
     // `auto`, `cpu` and `gpu` leave it to the machine.
     let per_node: u32 = env("PET_NPROC_PER_NODE").and_then(|number| number.parse().ok()).unwrap_or(1);
     if world_size > 1 && per_node > 1 {
@@ -249,7 +255,14 @@ mod tests {
         assert_eq!(world(&[&job[..], &by_torchrun].concat()).unwrap().rank, 30);
         let several = [&job[..2], &[("PET_NPROC_PER_NODE", "8")]].concat();
         assert!(world(&several).unwrap_err().starts_with("PET_NPROC_PER_NODE: expected 1 without torchrun, found 8"));
-        assert_eq!(world(&[("PET_NNODES", "1:4"), ("PET_NODE_RANK", "0")]).unwrap(), World::alone());
+        let elastic = [("PET_NNODES", "1:4"), ("PET_NODE_RANK", "0")];
+        assert!(
+            world(&elastic)
+                .unwrap_err()
+                .starts_with("PET_NNODES: expected a number of nodes without torchrun, found '1:4'")
+        );
+        let shrunk_to_one = [("TORCHELASTIC_RUN_ID", "job"), ("RANK", "0"), ("WORLD_SIZE", "1")];
+        assert_eq!(world(&[&elastic[..], &shrunk_to_one].concat()).unwrap(), World::alone());
     }
 
     #[test]

@@ -5,114 +5,28 @@
 //! last, with the SHA-256 of every other file and a checksum of itself. A checkpoint is written under a hidden name, synced
 //! and renamed, so that one that is there is whole; should a disk damage it, the one before is used.
 
+mod state;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cloze_formats::checksum::{Crc32c, self_checksum, sha256_file};
+use cloze_formats::checksum::sha256_file;
 use cloze_formats::durable;
-use cloze_formats::manifest::VocabularyInfo;
-use cloze_formats::stream::Cursor;
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::interop::vocabulary::{TOKENIZER_CONFIG, VOCABULARY, tokenizer_config};
 use crate::interop::{huggingface, safetensors};
 use crate::model::Bert;
-use crate::optim::{LossScale, Optimizer, OptimizerState};
-use crate::trainer::RecentLoss;
+use crate::optim::{Optimizer, OptimizerState};
+pub use state::{DataIdentity, FileSum, OptimizerInfo, Position, State};
+
+use state::STATE;
 
 /// Name of the directory of checkpoints in a run directory.
 pub const CHECKPOINTS: &str = "checkpoints";
-const STATE: &str = "state.json";
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
-const FORMAT: &str = "cloze-checkpoint";
-const VERSION: u32 = 1;
-
-/// Where a run stands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Position {
-    /// Optimizer updates made.
-    pub step: u64,
-    /// Next instance of the stream. Skipped steps move it too.
-    pub cursor: Cursor,
-    /// Steps skipped because a loss or gradient was not finite, or the loss a spike.
-    pub num_skipped: u64,
-    /// Of these, the ones since the last update.
-    pub num_skipped_in_a_row: u64,
-    /// Step of the last held-out measurement or evaluation.
-    pub measured_step: Option<u64>,
-    /// Epoch of the last evaluation.
-    pub measured_epoch: u64,
-    /// Seconds trained, over all attempts.
-    pub seconds: f64,
-    /// Loss scale of fp16.
-    #[serde(default)]
-    pub loss_scale: Option<LossScale>,
-    /// What loss spikes are measured against.
-    #[serde(default)]
-    pub recent_loss: RecentLoss,
-}
-
-/// Size and hash of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileSum {
-    /// Length.
-    pub bytes: u64,
-    /// SHA-256, hexadecimal.
-    pub sha256: String,
-}
-
-/// What the optimizer was, beside its tensors.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OptimizerInfo {
-    /// `lamb` or `adamw`.
-    pub kind: String,
-    /// Updates that its bias correction has seen.
-    pub step: u64,
-    /// Fingerprint of the table of parameters.
-    pub layout: String,
-}
-
-/// The dataset a run learns from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DataIdentity {
-    /// Checksum of its manifest.
-    pub manifest: String,
-    /// Instances.
-    pub num_instances: u64,
-    /// Its vocabulary.
-    pub vocabulary: VocabularyInfo,
-}
-
-/// `state.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct State {
-    /// crc32c of the file with these eight digits as zeros.
-    pub checksum: Crc32c,
-    /// Always `cloze-checkpoint`.
-    pub format: String,
-    /// Version of this layout.
-    pub version: u32,
-    /// Program and version that wrote it.
-    pub writer: String,
-    /// `pretrain`, `squad` or `glue`.
-    pub task: String,
-    /// The whole recipe, resolved.
-    pub recipe: serde_json::Value,
-    /// Where the run stands.
-    pub position: Position,
-    /// Sums over the steps since the last row of the log.
-    #[serde(default)]
-    pub window: serde_json::Value,
-    /// What it learns from.
-    pub data: DataIdentity,
-    /// The optimizer.
-    pub optimizer: OptimizerInfo,
-    /// All other files.
-    pub files: BTreeMap<String, FileSum>,
-}
 
 /// What goes into a checkpoint.
 pub struct Snapshot<'a> {
@@ -186,7 +100,7 @@ pub fn save(run: &Path, snapshot: &Snapshot<'_>, keep: Keep) -> Result<PathBuf> 
 /// # Errors
 /// state.json is damaged or not writable; it is then as before.
 pub fn note_position(dir: &Path, position: &Position, window: &serde_json::Value) -> Result<()> {
-    write_state(dir, State { position: position.clone(), window: window.clone(), ..read_state(dir)? })
+    State { position: position.clone(), window: window.clone(), ..State::read(dir)? }.write(dir)
 }
 
 /// Name of the checkpoint of `step`.
@@ -236,29 +150,7 @@ fn write(dir: &Path, snapshot: &Snapshot<'_>) -> Result<()> {
     durable::write(dir.join(TOKENIZER_CONFIG), tokenizer.as_bytes())?;
     let OptimizerState { kind, step, layout, tensors } = snapshot.optimizer.state();
     safetensors::write_tensors(&dir.join(OPTIMIZER), &tensors, &BTreeMap::new())?;
-    let state = State {
-        checksum: Crc32c(0),
-        format: FORMAT.to_owned(),
-        version: VERSION,
-        writer: format!("cloze-train {}", env!("CARGO_PKG_VERSION")),
-        task: snapshot.task.to_owned(),
-        recipe: snapshot.recipe.clone(),
-        position: snapshot.position.clone(),
-        window: snapshot.window.clone(),
-        data: snapshot.data.clone(),
-        optimizer: OptimizerInfo { kind, step, layout },
-        files: sums(dir)?,
-    };
-    write_state(dir, state)
-}
-
-fn write_state(dir: &Path, mut state: State) -> Result<()> {
-    let path = dir.join(STATE);
-    let render = |state: &State| {
-        serde_json::to_string_pretty(state).map(|text| text + "\n").map_err(|e| Error::file(&path, e.to_string()))
-    };
-    state.checksum = self_checksum(render(&state)?.into_bytes());
-    Ok(durable::write(&path, render(&state)?.as_bytes())?)
+    State::new(snapshot, OptimizerInfo { kind, step, layout }, sums(dir)?).write(dir)
 }
 
 fn sums(dir: &Path) -> Result<BTreeMap<String, FileSum>> {
@@ -323,42 +215,8 @@ pub fn newest(run: &Path, mut report: impl FnMut(&Error, Option<&Path>)) -> Resu
 /// It cannot be read, for instance because the processes do not share a file system.
 pub fn at_step(run: &Path, step: u64) -> Result<(PathBuf, State)> {
     let dir = run.join(CHECKPOINTS).join(name(step));
-    let state = read_state(&dir)?;
+    let state = State::read(&dir)?;
     Ok((dir, state))
-}
-
-/// Reads and checks state.json, whatever the other files are.
-fn read_state(dir: &Path) -> Result<State> {
-    let path = dir.join(STATE);
-    let bytes = fs::read(&path).map_err(Error::io(&path))?;
-    let value: serde_json::Value = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::file(&path, format!("expected a checkpoint's state: {e}")))?;
-    if value["format"] != FORMAT || value["version"] != VERSION {
-        let message = format!(
-            "expected \"{FORMAT}\" of version {VERSION}, found {} of version {}; use the Cloze that wrote it",
-            value["format"], value["version"]
-        );
-        return Err(Error::file(&path, message));
-    }
-    let state: State = serde_json::from_value(value)
-        .map_err(|e| Error::file(&path, format!("expected a checkpoint's state, found: {e}; use an earlier one")))?;
-    let found = self_checksum(bytes);
-    if found != state.checksum {
-        let message = format!(
-            "expected checksum {}, found {found}; the checkpoint is damaged: restore the file or use an earlier checkpoint",
-            state.checksum
-        );
-        return Err(Error::file(&path, message));
-    }
-    // A checkpoint that a user has copied may have any name.
-    if let Some(expected) = step_of_dir(dir).filter(|expected| *expected != state.position.step) {
-        let message = format!(
-            "expected step {expected}, as the directory's name says, found {}; give it its own name back",
-            state.position.step
-        );
-        return Err(Error::file(&path, message));
-    }
-    Ok(state)
 }
 
 /// Reads state.json and checks it and every file it names.
@@ -366,7 +224,7 @@ fn read_state(dir: &Path) -> Result<State> {
 /// # Errors
 /// A file is missing, has another length or hash, or state.json is of another version or step.
 pub fn verify(dir: &Path) -> Result<State> {
-    let state = read_state(dir)?;
+    let state = State::read(dir)?;
     for (name, expected) in &state.files {
         let (sha256, bytes) = sha256_file(dir.join(name))?;
         if (bytes, &sha256) != (expected.bytes, &expected.sha256) {
