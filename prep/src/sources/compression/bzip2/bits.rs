@@ -29,10 +29,10 @@ impl<'a> Bits<'a> {
         self.position() > self.end
     }
 
-    /// At least 56 bits, left-aligned, not taken yet.
+    /// At least `bits` bits (up to 56), left-aligned, not taken yet.
     #[inline]
-    pub(super) fn peek(&mut self) -> u64 {
-        if self.loaded < 56 {
+    pub(super) fn peek(&mut self, bits: u32) -> u64 {
+        if self.loaded < bits {
             self.refill();
         }
         self.window
@@ -71,7 +71,7 @@ impl<'a> Bits<'a> {
         if bits == 0 {
             return 0;
         }
-        let value = self.peek() >> (64 - bits);
+        let value = self.peek(bits) >> (64 - bits);
         self.skip(bits);
         value
     }

@@ -87,7 +87,7 @@ impl BlockDecoder {
         self.selectors.clear();
         let mut order: [u8; 6] = [0, 1, 2, 3, 4, 5];
         for _ in 0..num_selectors {
-            let position = (!bits.peek()).leading_zeros() as usize;
+            let position = (!bits.peek(7)).leading_zeros() as usize;
             if position >= num_tables {
                 return Err(Problem::Damaged("it selects a Huffman table that it does not have"));
             }
@@ -102,6 +102,7 @@ impl BlockDecoder {
     fn read_last_column(&mut self, bits: &mut Bits<'_>, symbols: Symbols) -> Result<[u32; 256]> {
         const TOO_LONG: Problem = Problem::Damaged("it is longer than blocks can be");
         self.last.clear();
+        self.last.reserve(MAX_BYTES + SYMBOLS_PER_SELECTOR);
         let mut counts = [0u32; 256];
         let mut front = symbols.bytes;
         let end_of_block = symbols.len() as u16 + 1;
@@ -161,16 +162,17 @@ impl BlockDecoder {
         self.paths.walk_all(&mut self.rows, origin);
         let mut out = Vec::with_capacity(self.rows.len() + self.rows.len() / 16);
         let (mut previous, mut equal) = (0u8, 0u32);
-        for byte in self.paths.chain(self.rows.len()) {
+        // `for_each` goes through the pieces one after the other; a `for` asks for the next piece at each byte.
+        self.paths.chain(self.rows.len()).for_each(|byte| {
             if equal == 4 {
                 out.resize(out.len() + usize::from(byte), previous);
                 equal = 0;
-                continue;
+                return;
             }
             equal = if byte == previous { equal + 1 } else { 1 };
             previous = byte;
             out.push(byte);
-        }
+        });
         out
     }
 }
@@ -200,17 +202,21 @@ fn read_symbols(bits: &mut Bits<'_>) -> Result<Symbols> {
     if symbols.len == 0 { Err(Problem::Damaged("it has no symbols")) } else { Ok(symbols) }
 }
 
+/// Moves the byte at `position` to the front, sixteen of those before it at once: most positions are too small for a call of
+/// `memmove`, and a loop over bytes ends where no processor can foresee it.
 #[inline]
 fn move_to_front(front: &mut [u8; 256], position: usize) -> u8 {
     let byte = front[position];
-    if position < 16 {
-        // Shorter than a call of `memmove`.
-        for i in (1..=position).rev() {
-            front[i] = front[i - 1];
-        }
-    } else {
-        front.copy_within(0..position, 1);
+    let mut moved = u128::from(byte);
+    let (groups, _) = front.as_chunks_mut::<16>();
+    for group in &mut groups[..position / 16] {
+        let old = u128::from_le_bytes(*group);
+        *group = (old << 8 | moved).to_le_bytes();
+        moved = old >> 120;
     }
-    front[0] = byte;
+    let group = &mut groups[position / 16];
+    let old = u128::from_le_bytes(*group);
+    let reached = u128::MAX >> (120 - 8 * (position % 16));
+    *group = (old & !reached | (old << 8 | moved) & reached).to_le_bytes();
     byte
 }

@@ -75,7 +75,7 @@ impl Table {
 
     #[inline]
     pub(super) fn decode(&self, bits: &mut Bits<'_>) -> Result<u16> {
-        let window = bits.peek();
+        let window = bits.peek(LONGEST_CODE);
         let entry = self.fast[(window >> (64 - FAST_BITS)) as usize];
         if entry != 0 {
             bits.skip(u32::from(entry & 15));

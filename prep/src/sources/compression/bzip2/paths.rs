@@ -8,8 +8,8 @@
 const START: u32 = 1 << 31;
 /// Rows per path, on average.
 const ROWS_PER_PATH: usize = 4_096;
-/// Paths followed at once: what processors have in loads under way.
-const LANES: usize = 8;
+/// Paths followed at once, so that as many loads as a processor can have under way always are.
+const LANES: usize = 24;
 
 /// Pieces of a walk.
 #[derive(Default)]
