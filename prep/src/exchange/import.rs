@@ -163,7 +163,7 @@ fn read_columns(
         }
     } else {
         for batch in arrow_stream::open(path)?.1 {
-            columnar::push_batch(&batch.at(path)?, layout, sink)?;
+            columnar::push_batch(&batch?, layout, sink)?;
         }
     }
     Ok(())
