@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::progress::Progress;
 use crate::sources::{ReadOptions, SourceFile, documents_with};
-use crate::wordpiece::{CONTINUATION, MAX_CHARS_PER_WORD, Normalizer, for_each_word};
+use crate::wordpiece::{CONTINUATION, MAX_CHARS_PER_WORD, Normalizer};
 use crate::{Error, Result};
 use pairs::Merger;
 
@@ -179,7 +179,7 @@ fn words_of(chunks: Counts, cased: bool) -> Vec<(String, u64)> {
     let mut normalizer = Normalizer::default();
     let mut words = BTreeMap::<String, u64>::new();
     for (chunk, count) in chunks {
-        for_each_word(normalizer.normalize(&chunk, cased), |chars| {
+        normalizer.words(&chunk, cased, |chars| {
             if chars.len() <= MAX_CHARS_PER_WORD {
                 let mut word = String::with_capacity(chars.len());
                 word.extend(chars.iter().map(|char| char.char));
