@@ -16,7 +16,7 @@ mod tokenize;
 mod verify;
 mod vocab;
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -133,6 +133,22 @@ pub enum Outcome {
     Different,
 }
 
+/// `outcome`, where writing about it went well or only nobody read on: what was found is so all the same.
+///
+/// # Errors
+/// It was not written for another reason.
+pub fn still_told(outcome: Outcome, written: anyhow::Result<()>) -> anyhow::Result<Outcome> {
+    match written {
+        Err(error) if !is_broken_pipe(&error) => Err(error),
+        _ => Ok(outcome),
+    }
+}
+
+/// Whether whoever reads our output has seen enough.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|e| e.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// Runs the command; results go to `out`, progress and warnings to standard error.
 ///
 /// # Errors
@@ -174,7 +190,7 @@ impl Context<'_> {
     /// Writes `value` as JSON if asked to, and says whether it did.
     fn emit_json(&mut self, value: &impl Serialize) -> anyhow::Result<bool> {
         if self.json {
-            serde_json::to_writer_pretty(&mut *self.out, value)?;
+            serde_json::to_writer_pretty(&mut *self.out, value).map_err(io::Error::from)?;
             writeln!(self.out)?;
         }
         Ok(self.json)
