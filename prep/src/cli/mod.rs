@@ -36,6 +36,7 @@ pub use tokenize::TokenizeArgs;
 pub use verify::VerifyArgs;
 pub use vocab::VocabArgs;
 
+use crate::inspect::render::counted;
 use crate::progress::Progress;
 
 /// Turn text into the datasets a BERT is trained on, and look into them.
@@ -109,6 +110,8 @@ pub enum Command {
     /// Learn a WordPiece vocabulary from text.
     Vocab(VocabArgs),
     /// Learn the parameters of the sentence splitter for a language from text in it.
+    ///
+    /// The text is read twice: standard input, which can be read once, is refused.
     Punkt(PunktArgs),
     /// What a dataset holds: counts, lengths, masks, tokens, configuration, sources; with --html as a report with plots.
     Inspect(InspectArgs),
@@ -194,6 +197,14 @@ impl Context<'_> {
             writeln!(self.out)?;
         }
         Ok(self.json)
+    }
+
+    /// Writes how many broken rows were left out, if any.
+    fn say_skipped(&mut self, rows: u64) -> io::Result<()> {
+        match rows {
+            0 => Ok(()),
+            _ => writeln!(self.out, "  skipped    {}: broken", counted(rows, "row")),
+        }
     }
 
     fn warn(&self, message: &str) {
