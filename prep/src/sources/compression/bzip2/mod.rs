@@ -104,15 +104,15 @@ impl Decoder {
                 self.end_stream(&segment)?;
                 continue;
             };
-            let block = match decoded.recv() {
-                Ok(Err(Problem::Short)) => self.decode_cut((*segment).clone())?,
-                Ok(Err(Problem::Large)) => match self.decode(&segment) {
-                    Ok(block) => self.check_end(&segment, block)?,
-                    Err(problem) => return Err(damaged(&segment, problem.name())),
-                },
-                Ok(Err(problem @ Problem::Damaged(_))) => return Err(damaged(&segment, problem.name())),
-                Ok(Ok(block)) => self.check_end(&segment, block)?,
+            let decoded = match decoded.recv() {
+                Ok(Err(Problem::Large)) => self.decode(&segment),
+                Ok(decoded) => decoded,
                 Err(_) => return Err(io::Error::other("a decoding thread has stopped")),
+            };
+            let block = match decoded {
+                Err(Problem::Short) => self.decode_cut((*segment).clone())?,
+                Err(problem) => return Err(damaged(&segment, problem.name())),
+                Ok(block) => self.check_end(&segment, block)?,
             };
             if !block.bytes.is_empty() {
                 return Ok(block.bytes);
