@@ -59,10 +59,12 @@ pub fn train(sources: &[SourceFile], reading: &ReadOptions, out: &Path, progress
         return Err(Error::invalid(out, "there is something here already; delete it or choose another name"));
     }
     let mut comments = vec![String::new()];
+    let mut bar = progress.bytes("hashing sources", stored_bytes(sources));
     for source in sources {
-        let input = describe_input(&source.path, &source.kind.to_string())?;
+        let input = describe_input(&source.path, &source.kind.to_string(), |bytes| bar.add(bytes))?;
         comments.push(format!("{} ({}), {} bytes, sha256 {}", input.name, input.format, input.bytes, input.sha256));
     }
+    drop(bar);
     let (parameters, summary) = learn(sources, reading, progress)?;
     if summary.num_words == 0 {
         return Err(Error::invalid(out, "expected text to learn from, found no word in the sources"));
