@@ -110,6 +110,11 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 
 /// SHA-256 and length of the file at `path`, read in one streaming pass.
 pub fn sha256_file(path: impl AsRef<Path>) -> Result<(String, u64)> {
+    sha256_file_with(path, |_| ())
+}
+
+/// Like [`sha256_file`]; tells `read` of the bytes that it has read since it last did.
+pub fn sha256_file_with(path: impl AsRef<Path>, mut read: impl FnMut(u64)) -> Result<(String, u64)> {
     let path = path.as_ref();
     let mut file = std::fs::File::open(path).at(path)?;
     let (mut hash, mut total) = (Sha256::new(), 0);
@@ -121,6 +126,7 @@ pub fn sha256_file(path: impl AsRef<Path>) -> Result<(String, u64)> {
         }
         hash.update(&buffer[..n]);
         total += n as u64;
+        read(n as u64);
     }
 }
 
@@ -136,6 +142,17 @@ mod tests {
     fn crc_is_castagnoli() {
         // RFC 3720, B.4: 32 bytes of zeros.
         assert_eq!(Crc32c::of(&[0; 32]).to_string(), "8a9136aa");
+    }
+
+    #[test]
+    fn hashing_tells_how_far_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, vec![b'x'; 1_000_000]).unwrap();
+        let mut told = Vec::new();
+        let hashed = sha256_file_with(&path, |bytes| told.push(bytes)).unwrap();
+        assert_eq!(hashed, (sha256_hex(&vec![b'x'; 1_000_000]), 1_000_000));
+        assert!(told.len() > 1 && told.iter().sum::<u64>() == 1_000_000, "{told:?}");
     }
 
     #[test]

@@ -15,8 +15,8 @@ use rayon::prelude::*;
 use crate::compat;
 use crate::error::{Error, Result};
 use crate::materialise::materialise;
-use crate::plan::{Plan, Planned, is_in_split};
-use crate::progress::Progress;
+use crate::plan::{Plan, Planned, Totals, is_in_split};
+use crate::progress::{Bar, CHECKING, Progress};
 use crate::tokenize::WRITER;
 use crate::world::World;
 
@@ -225,10 +225,12 @@ fn materialise_missing(
     writer: &DatasetWriter,
     progress: Progress,
 ) -> Result<()> {
-    let finished = writer.finished()?;
+    let mut bar = progress.bytes(CHECKING, 0);
+    let finished = writer.finished_with(|done, total| bar.set_of(done, total))?;
+    drop(bar);
     let own = world.range(plan.num_shards());
     let missing: Vec<u32> = own.filter(|&shard| !finished.contains_key(&shard.into())).collect();
-    let bar = Mutex::new(progress.count("building shards", missing.len() as u64));
+    let bar = Mutex::new(instances_bar(corpus, config, plan.totals(), &missing, progress));
     on_bounded_threads(|num_threads| {
         // Each range reads a file of the plan through, so no shard gets less than those being made leave it.
         let makers = num_threads.min(missing.len()).max(1);
@@ -236,12 +238,26 @@ fn materialise_missing(
         missing.into_par_iter().try_for_each(|index| {
             let mut shard = writer.shard(index)?;
             let parts = plan.ranges(index, most).map(|rows| plan.instances(rows));
-            materialise(corpus, config, parts, &mut shard)?;
+            materialise(corpus, config, parts, &mut shard, |rows| bar.lock().expect("no holder panics").add(rows))?;
             writer.finish_shard(index, shard, serde_json::Value::Null)?;
-            bar.lock().expect("no holder panics").add(1);
             Ok(())
         })
     })
+}
+
+/// A bar over the rows of the `missing` shards, in bytes of the corpus: all instances together have each document in them
+/// once for each duplicate.
+pub(crate) fn instances_bar(
+    corpus: &Dataset,
+    config: &InstanceConfig,
+    totals: Totals,
+    missing: &[u32],
+    progress: Progress,
+) -> Bar {
+    let rows: u64 = missing.iter().map(|&shard| totals.rows(shard)).map(|rows| rows.end - rows.start).sum();
+    let share = rows as f64 / totals.num_instances.max(1) as f64;
+    let bytes = corpus.manifest().num_bytes() as f64 * config.dupe_factor as f64 * share;
+    progress.rows("building shards", rows, bytes as u64)
 }
 
 /// Shards that are made at the same time, at most: each holds a record batch in memory.

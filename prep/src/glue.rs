@@ -11,6 +11,7 @@ use cloze_formats::{DatasetSpec, DatasetWriter, GlueRow, Kind, Manifest, Vocabul
 use serde::{Deserialize, Serialize};
 
 use crate::error::AtPath;
+use crate::progress::{Bar, Progress};
 use crate::tokenize::{Input, WRITER, describe_input, source_entry};
 use crate::wordpiece::{Encoder, WordPiece};
 use crate::{Error, Result};
@@ -98,6 +99,12 @@ struct Found {
     examples: Examples,
 }
 
+impl Found {
+    fn text_bytes(&self) -> u64 {
+        self.examples.rows.iter().map(Example::text_bytes).sum()
+    }
+}
+
 /// Turns the files of `config.task` in `dir` into the datasets `out/train`, `out/dev`, `out/test`; MNLI has `out/dev_matched` and so on.
 ///
 /// Files that are not there are left out; all are read and checked before anything is written. Columns are found by their names,
@@ -108,7 +115,13 @@ struct Found {
 /// An unknown task, a limit that leaves no room for a token of each sentence, no file at all, a header without the needed columns, a
 /// row with another number of columns or an unknown label (naming file and line), text that is not UTF-8, or an output that is
 /// finished already or cannot be written.
-pub fn glue(config: &GlueConfig, dir: &Path, vocabulary: &Vocabulary, out: &Path) -> Result<Vec<SplitSummary>> {
+pub fn glue(
+    config: &GlueConfig,
+    dir: &Path,
+    vocabulary: &Vocabulary,
+    out: &Path,
+    progress: &Progress,
+) -> Result<Vec<SplitSummary>> {
     let task = Task::find(&config.task)?;
     let least = 1 + 2 * task.num_sentences() as u16;
     if config.max_seq_length < least {
@@ -121,7 +134,9 @@ pub fn glue(config: &GlueConfig, dir: &Path, vocabulary: &Vocabulary, out: &Path
         found.iter().try_for_each(|found| refuse_finished(&out.join(found.split.name)))?;
     }
     let mut encoder = Encoder::new(Arc::new(WordPiece::new(vocabulary, config.cased)));
-    found.iter().map(|found| write_split(config, task, found, vocabulary, &mut encoder, out)).collect()
+    let mut bar = progress.bytes("tokenizing", found.iter().map(Found::text_bytes).sum());
+    let write = |found| write_split(config, task, found, vocabulary, &mut encoder, out, &mut bar);
+    found.iter().map(write).collect()
 }
 
 /// Reads all files of `task` that are in `dir`, at least one.
@@ -171,13 +186,14 @@ fn write_split(
     vocabulary: &Vocabulary,
     encoder: &mut Encoder,
     out: &Path,
+    bar: &mut Bar,
 ) -> Result<SplitSummary> {
     let Found { split, file, path, examples } = found;
     let label_type = match task.labels {
         Labels::Classes(_) => LabelType::Class,
         Labels::Score { .. } => LabelType::Score,
     };
-    let input = describe_input(path, "glue")?;
+    let input = describe_input(path, "glue", |_| ())?;
     let spec = DatasetSpec {
         writer: WRITER.to_owned(),
         kind: Kind::Glue,
@@ -197,6 +213,7 @@ fn write_split(
             let mut rows = RowMaker::new(config.max_seq_length, vocabulary, encoder);
             for example in &examples.rows {
                 shard.push(rows.make(example))?;
+                bar.add(example.text_bytes());
             }
             truncated = rows.truncated;
             let counts = writer.finish_shard(0, shard, serde_json::Value::Null)?.statistics;
@@ -217,6 +234,10 @@ fn write_split(
 }
 
 impl Example {
+    fn text_bytes(&self) -> u64 {
+        (self.a.len() + self.b.as_ref().map_or(0, String::len)) as u64
+    }
+
     /// Whether a sentence has no text.
     fn is_empty(&self) -> bool {
         let blank = |sentence: &String| sentence.trim().is_empty();

@@ -14,8 +14,10 @@ use crate::plan::Planned;
 
 /// Instances gathered at once.
 pub(crate) const GROUP: usize = 16;
+/// Rows after which progress is told.
+const ROWS_PER_STEP: u64 = 1_024;
 
-/// Appends the instances of the `parts` of a plan to `shard`.
+/// Appends the instances of the `parts` of a plan to `shard`; tells `made` of the rows since it last did.
 ///
 /// # Errors
 /// The corpus is damaged or not the one that was planned for, or the shard cannot be written.
@@ -24,12 +26,39 @@ pub(crate) fn materialise(
     config: &InstanceConfig,
     parts: impl Iterator<Item = Result<Vec<Planned>>>,
     shard: &mut ShardWriter,
+    made: impl FnMut(u64),
 ) -> Result<()> {
+    let mut steps = Steps::new(made);
     // Ids stay as wide as they are stored: widened ones take twice the room on their way through every check.
     if corpus.vocabulary().len() <= 1 << u16::BITS {
-        InstanceMaker::<u16>::new(corpus, config).push_all(parts, shard)
+        InstanceMaker::<u16>::new(corpus, config).push_all(parts, shard, &mut steps)
     } else {
-        InstanceMaker::<u32>::new(corpus, config).push_all(parts, shard)
+        InstanceMaker::<u32>::new(corpus, config).push_all(parts, shard, &mut steps)
+    }
+}
+
+/// Tells of rows now and then: a bar that all threads share is not for each row.
+pub(crate) struct Steps<F: FnMut(u64)> {
+    made: F,
+    untold: u64,
+}
+
+impl<F: FnMut(u64)> Steps<F> {
+    pub(crate) fn new(made: F) -> Self {
+        Self { made, untold: 0 }
+    }
+
+    pub(crate) fn add(&mut self, rows: u64) {
+        self.untold += rows;
+        if self.untold >= ROWS_PER_STEP {
+            (self.made)(std::mem::take(&mut self.untold));
+        }
+    }
+}
+
+impl<F: FnMut(u64)> Drop for Steps<F> {
+    fn drop(&mut self) {
+        (self.made)(self.untold);
     }
 }
 
@@ -66,7 +95,12 @@ impl<'a, T: TokenId> InstanceMaker<'a, T> {
         Self { corpus, config, masker, input_ids: Vec::new(), positions: Vec::new(), inputs: Vec::new() }
     }
 
-    fn push_all(mut self, parts: impl Iterator<Item = Result<Vec<Planned>>>, shard: &mut ShardWriter) -> Result<()> {
+    fn push_all(
+        mut self,
+        parts: impl Iterator<Item = Result<Vec<Planned>>>,
+        shard: &mut ShardWriter,
+        steps: &mut Steps<impl FnMut(u64)>,
+    ) -> Result<()> {
         let mut segments = Vec::with_capacity(GROUP);
         for plan in parts {
             for group in plan?.chunks(GROUP) {
@@ -78,6 +112,7 @@ impl<'a, T: TokenId> InstanceMaker<'a, T> {
                 for (planned, &segments) in group.iter().zip(&segments) {
                     self.push(planned, segments, shard)?;
                 }
+                steps.add(group.len() as u64);
             }
         }
         Ok(())

@@ -1,6 +1,9 @@
 //! Progress bars on standard error for work that takes longer than two seconds.
 
-use std::time::{Duration, Instant};
+use std::io::{IsTerminal, Read};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -8,6 +11,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a bar that is shown is drawn again.
 const REFRESH: Duration = Duration::from_millis(250);
+
+/// What a bar over the shards of an interrupted run is called.
+pub(crate) const CHECKING: &str = "checking finished shards";
 
 /// Whether bars are shown; passed to whatever may take long.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +45,13 @@ impl Progress {
         self.bar(what, total, template)
     }
 
+    /// A count of bytes whose end nobody knows, with MB/s.
+    pub fn endless(&self, what: &'static str) -> Bar {
+        let bar = self.bar(what, 0, "{msg} {decimal_bytes} {decimal_bytes_per_sec}");
+        bar.bar.unset_length();
+        bar
+    }
+
     /// A bar over `total` things: share done, rate, time left.
     pub fn count(&self, what: &'static str, total: u64) -> Bar {
         self.bar(what, total, "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left")
@@ -57,7 +70,11 @@ impl Progress {
             bar.set_style(style);
         }
         bar.set_message(what);
-        Bar { bar, done: 0, bytes_per_row: 1.0, started: Instant::now(), waiting: !self.quiet }
+        let shown = bar.clone();
+        // By the clock: what takes long may be long in coming to its first update.
+        let visible = !self.quiet && std::io::stderr().is_terminal();
+        let appearance = visible.then(|| Later::new(PATIENCE, move || show(&shown)));
+        Bar { bar, done: 0, bytes_per_row: 1.0, appearance }
     }
 }
 
@@ -69,15 +86,13 @@ pub struct Bar {
     done: u64,
     /// What is shown for each of that.
     bytes_per_row: f64,
-    started: Instant,
-    /// Not shown yet, but it may be.
-    waiting: bool,
+    /// Shows it, when it is time.
+    appearance: Option<Later>,
 }
 
 impl Bar {
     /// Moves the bar to `position`.
     pub fn set(&mut self, position: u64) {
-        self.show_when_long();
         self.done = position;
         self.bar.set_position((position as f64 * self.bytes_per_row).round() as u64);
     }
@@ -87,19 +102,69 @@ impl Bar {
         self.set(self.done + amount);
     }
 
-    fn show_when_long(&mut self) {
-        if self.waiting && self.started.elapsed() >= PATIENCE {
-            self.waiting = false;
-            // Draws nothing where standard error is not a terminal.
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
-            // Rate and time left stay current while a large piece of work is under way.
-            self.bar.enable_steady_tick(REFRESH);
+    /// Moves the bar to `position` of `total`, where it was not known before.
+    pub fn set_of(&mut self, position: u64, total: u64) {
+        self.bar.set_length(total);
+        self.set(position);
+    }
+
+    /// Moves on by what is read of `input`.
+    pub fn reading<R: Read>(self, input: R) -> Watched<R> {
+        Watched { input, bar: self }
+    }
+}
+
+/// A reader with a bar; see [`Bar::reading`].
+#[derive(Debug)]
+pub struct Watched<R> {
+    input: R,
+    bar: Bar,
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let bytes = self.input.read(out)?;
+        self.bar.add(bytes as u64);
+        Ok(bytes)
+    }
+}
+
+fn show(bar: &ProgressBar) {
+    bar.set_draw_target(ProgressDrawTarget::stderr());
+    // Rate and time left stay current while a large piece of work is under way.
+    bar.enable_steady_tick(REFRESH);
+}
+
+/// Something done after a while on a thread of its own, unless this is dropped before.
+#[derive(Debug)]
+struct Later(Option<(Sender<()>, JoinHandle<()>)>);
+
+impl Later {
+    fn new(wait: Duration, act: impl FnOnce() + Send + 'static) -> Self {
+        let (dropped, end) = channel();
+        let run = move || {
+            if end.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                act();
+            }
+        };
+        // Without a thread there will be no bar; the work matters more.
+        Self(Builder::new().name("progress".into()).spawn(run).ok().map(|thread| (dropped, thread)))
+    }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        if let Some((dropped, thread)) = self.0.take() {
+            drop(dropped);
+            let _ = thread.join();
         }
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
+        // First, or it might appear when all is over.
+        self.appearance = None;
         self.bar.finish_and_clear();
     }
 }
@@ -117,6 +182,23 @@ mod tests {
             assert_eq!(bar.bar.position(), 42);
             assert!(bar.bar.is_hidden());
         }
+    }
+
+    #[test]
+    fn a_bar_appears_by_the_clock_and_never_after_its_end() {
+        let (acted, seen) = channel();
+        let early = acted.clone();
+        drop(Later::new(Duration::from_secs(60), move || early.send("early").unwrap()));
+        let _later = Later::new(Duration::from_millis(1), move || acted.send("in time").unwrap());
+        assert_eq!(seen.recv(), Ok("in time"));
+        assert!(seen.recv().is_err(), "the one that was dropped");
+    }
+
+    #[test]
+    fn what_is_read_moves_the_bar() {
+        let mut input = Progress::silent().endless("reading").reading(&[7; 1_000][..]);
+        std::io::copy(&mut input, &mut std::io::sink()).unwrap();
+        assert_eq!((input.bar.bar.position(), input.bar.bar.length()), (1_000, None));
     }
 
     #[test]

@@ -139,7 +139,7 @@ pub fn squad(
     config.validate(input)?;
     refuse_finished(out)?;
     let SquadData { version, paragraphs } = read(input)?;
-    let source = describe_input(input, "squad")?;
+    let source = describe_input(input, "squad", |_| ())?;
     let spec = DatasetSpec {
         writer: WRITER.to_owned(),
         kind: Kind::Squad,

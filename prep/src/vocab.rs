@@ -9,16 +9,13 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::progress::Progress;
-use crate::sources::{ReadOptions, SourceFile, documents_with};
-use crate::wordpiece::{CONTINUATION, MAX_CHARS_PER_WORD, Normalizer, for_each_word};
+use crate::sources::{BrokenRows, ReadOptions, SourceFile, for_each_batch, stored_bytes};
+use crate::wordpiece::{CONTINUATION, MAX_CHARS_PER_WORD, Normalizer};
 use crate::{Error, Result};
 use pairs::Merger;
 
 /// The first tokens of every vocabulary made here, in this order.
 pub const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
-
-/// Documents counted at once; bounds memory.
-const BATCH_BYTES: usize = 16 << 20;
 
 /// What decides a vocabulary, its text aside.
 #[derive(Clone, Debug)]
@@ -60,7 +57,9 @@ pub struct VocabSummary {
     pub num_words: usize,
     /// Documents read.
     pub documents: u64,
-    /// File, line and problem of the first few broken rows.
+    /// Broken rows, which were left out.
+    pub skipped_rows: u64,
+    /// File, line and problem of the first few of them.
     pub broken_rows: Vec<String>,
 }
 
@@ -81,8 +80,7 @@ pub fn vocab(config: &VocabConfig, sources: &[SourceFile], out: &Path, progress:
     if out.exists() {
         return Err(Error::invalid(out, "there is something here already; delete it or choose another name"));
     }
-    let mut broken_rows = Vec::new();
-    let (chunks, documents) = count_chunks(sources, &config.reading, &mut broken_rows, progress)?;
+    let (chunks, documents, broken) = count_chunks(sources, &config.reading, progress)?;
     let words = words_of(chunks, config.cased);
     if words.is_empty() {
         return Err(Error::invalid(out, "expected text to learn from, found no word in the sources"));
@@ -107,51 +105,32 @@ pub fn vocab(config: &VocabConfig, sources: &[SourceFile], out: &Path, progress:
         characters_left_out: alphabet.num_left_out,
         num_words: words.len(),
         documents,
-        broken_rows,
+        skipped_rows: broken.count,
+        broken_rows: broken.described,
     })
 }
 
 type Counts = HashMap<Box<str>, u64>;
 
-/// How often each run of text between white space occurs, and the number of documents.
+/// How often each run of text between white space occurs, the number of documents, and rows that are none.
 fn count_chunks(
     sources: &[SourceFile],
     reading: &ReadOptions,
-    broken_rows: &mut Vec<String>,
     progress: &Progress,
-) -> Result<(Counts, u64)> {
+) -> Result<(Counts, u64, BrokenRows)> {
     let (mut total, mut num_documents) = (Counts::new(), 0);
-    let size = |source: &SourceFile| std::fs::metadata(&source.path).map_or(0, |data| data.len());
-    let mut bar = progress.bytes("counting words", sources.iter().map(size).sum());
-    let mut bytes_before = 0;
-    for source in sources {
-        let mut reader = documents_with(source, reading)?;
-        let bytes_read = reader.bytes_read();
-        loop {
-            let (mut batch, mut bytes) = (Vec::new(), 0);
-            while bytes < BATCH_BYTES {
-                let Some(document) = reader.next().transpose()? else { break };
-                bytes += document.body_bytes();
-                batch.push(document);
+    let bar = progress.bytes("counting words", stored_bytes(sources));
+    let broken = for_each_batch(sources, reading, bar, |batch| {
+        num_documents += batch.len() as u64;
+        let counted = batch.into_par_iter().fold(Counts::new, |mut counts, document| {
+            for paragraph in &document.into_document().paragraphs {
+                count_in(paragraph, &mut counts);
             }
-            if batch.is_empty() {
-                break;
-            }
-            num_documents += batch.len() as u64;
-            let counted = batch.into_par_iter().fold(Counts::new, |mut counts, document| {
-                for paragraph in &document.into_document().paragraphs {
-                    count_in(paragraph, &mut counts);
-                }
-                counts
-            });
-            total = merge(total, counted.reduce(Counts::new, merge));
-            bar.set(bytes_before + bytes_read.load(std::sync::atomic::Ordering::Relaxed));
-        }
-        bytes_before += size(source);
-        let described = reader.skipped().broken_rows();
-        broken_rows.extend(described.iter().map(|row| format!("{}: {row}", source.path.display())));
-    }
-    Ok((total, num_documents))
+            counts
+        });
+        total = merge(std::mem::take(&mut total), counted.reduce(Counts::new, merge));
+    })?;
+    Ok((total, num_documents, broken))
 }
 
 fn count_in(text: &str, counts: &mut Counts) {
@@ -179,7 +158,7 @@ fn words_of(chunks: Counts, cased: bool) -> Vec<(String, u64)> {
     let mut normalizer = Normalizer::default();
     let mut words = BTreeMap::<String, u64>::new();
     for (chunk, count) in chunks {
-        for_each_word(normalizer.normalize(&chunk, cased), |chars| {
+        normalizer.words(&chunk, cased, |chars| {
             if chars.len() <= MAX_CHARS_PER_WORD {
                 let mut word = String::with_capacity(chars.len());
                 word.extend(chars.iter().map(|char| char.char));

@@ -7,6 +7,7 @@ use std::path::Path;
 use cloze_formats::finetune::{GlueTask, Metric};
 use cloze_formats::{Dataset, Label};
 use cloze_prep::glue::{GlueConfig, SplitSummary, glue};
+use cloze_prep::progress::Progress;
 use cloze_prep::wordpiece::decode;
 
 use common::vocabulary;
@@ -16,7 +17,7 @@ fn task(name: &str) -> GlueConfig {
 }
 
 fn run(dir: &Path, config: &GlueConfig) -> cloze_prep::Result<Vec<SplitSummary>> {
-    glue(config, dir, &vocabulary(), &dir.join("out"))
+    glue(config, dir, &vocabulary(), &dir.join("out"), &Progress::silent())
 }
 
 /// A directory of these files.

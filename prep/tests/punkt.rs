@@ -8,7 +8,7 @@ use cloze_formats::Dataset;
 use cloze_formats::checksum::sha256_hex;
 use cloze_prep::progress::Progress;
 use cloze_prep::sentences::{Parameters, SentenceModel, train};
-use cloze_prep::sources::{SourceFile, SourceKind};
+use cloze_prep::sources::{ReadOptions, SourceFile, SourceKind};
 use cloze_prep::tokenize::{TokenizeConfig, tokenize};
 
 use common::{prose, vocabulary};
@@ -33,7 +33,7 @@ fn learn(dir: &Path, name: &str, threads: usize) -> PathBuf {
     let source = write(dir, "german.txt", german().as_bytes());
     let out = dir.join(name);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    let summary = pool.install(|| train(&[source], &out, &Progress::silent())).unwrap();
+    let summary = pool.install(|| train(&[source], &ReadOptions::default(), &out, &Progress::silent())).unwrap();
     assert_eq!(summary.documents, 201);
     out
 }
@@ -91,12 +91,50 @@ fn learning_from_nothing_or_over_a_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let empty = write(dir.path(), "empty.txt", b"\n \n");
     let out = dir.path().join("x.punkt");
-    let message = train(&[empty], &out, &Progress::silent()).unwrap_err().to_string();
+    let message = train(&[empty], &ReadOptions::default(), &out, &Progress::silent()).unwrap_err().to_string();
     assert!(message.ends_with("x.punkt: expected text to learn from, found no word in the sources"), "{message}");
     assert!(!out.exists());
     let text = write(dir.path(), "text.txt", b"A word.\n");
     std::fs::write(&out, "kept").unwrap();
-    let message = train(&[text], &out, &Progress::silent()).unwrap_err().to_string();
+    let message = train(&[text], &ReadOptions::default(), &out, &Progress::silent()).unwrap_err().to_string();
     assert!(message.ends_with("there is something here already; delete it or choose another name"), "{message}");
     assert_eq!(std::fs::read(&out).unwrap(), b"kept");
+}
+
+#[test]
+fn the_text_of_rows_is_in_the_field_that_is_named_and_broken_rows_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = "{\"body\": \"Das Haus war alt.\"}\n{\"text\": \"x\"}\n{\"body\": \"Die Tür war zu.\"}\n";
+    let source = SourceFile { kind: SourceKind::Jsonl, ..write(dir.path(), "rows.jsonl", rows.as_bytes()) };
+    let learn = |name: &str, strict: bool| {
+        let reading = ReadOptions { field: "body".to_owned(), strict, ..ReadOptions::default() };
+        train(std::slice::from_ref(&source), &reading, &dir.path().join(name), &Progress::silent())
+    };
+    let summary = learn("lenient.punkt", false).unwrap();
+    assert_eq!((summary.documents, summary.num_words, summary.skipped_rows), (2, 10, 1));
+    let [row] = summary.broken_rows.as_slice() else { panic!("{:?}", summary.broken_rows) };
+    assert!(row.ends_with("rows.jsonl: line 2: expected a field \"body\" (see --field), found text"), "{row}");
+    let message = learn("strict.punkt", true).unwrap_err().to_string();
+    assert!(message.contains("rows.jsonl: line 2: expected a field \"body\""), "{message}");
+    assert!(!dir.path().join("strict.punkt").exists());
+}
+
+#[test]
+fn standard_input_is_refused_with_advice() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = SourceFile { kind: SourceKind::Text, path: "-".into() };
+    let out = dir.path().join("x.punkt");
+    let message = train(&[source], &ReadOptions::default(), &out, &Progress::silent()).unwrap_err().to_string();
+    let expected = "expected files, which can be read twice, found standard input; write it to a file first";
+    assert_eq!(message, format!("-: {expected}"));
+}
+
+#[test]
+fn the_command_takes_the_options_of_reading() {
+    use clap::Parser;
+    use cloze_prep::cli::{Cli, Command};
+    let words = ["cloze-prep", "punkt", "--jsonl", "a", "--field", "body", "--column", "c", "--strict", "--out", "o"];
+    let Command::Punkt(args) = Cli::parse_from(words).command else { panic!("punkt was asked for") };
+    let expected = ReadOptions { field: "body".to_owned(), column: "c".to_owned(), strict: true };
+    assert_eq!(args.reading.options(), expected);
 }

@@ -24,8 +24,7 @@ fn read_with(kind: SourceKind, path: &Path, options: &ReadOptions) -> Result<Rea
     let found = reader.map(|raw| raw.map(|raw| raw.into_document().paragraphs).map_err(|e| e.to_string()));
     let found = found.collect::<Result<Vec<_>, _>>()?;
     let size = std::fs::metadata(path).unwrap().len();
-    // The footer of an Arrow file is not read.
-    assert!(bytes_read.load(Ordering::Relaxed) == size || kind == SourceKind::Arrow);
+    assert_eq!(bytes_read.load(Ordering::Relaxed), size);
     let counts = skipped.counts().into_iter().filter(|(_, count)| *count > 0).collect();
     Ok((found, counts, skipped.broken_rows()))
 }
@@ -231,6 +230,52 @@ fn a_table_cut_short_is_an_error_wherever_it_was_cut() {
         assert!(read(SourceKind::Arrow, &arrow[..arrow.len() * i / 60]).is_err(), "{i}");
         assert!(read(SourceKind::Arrow, &stream[..stream.len() * i / 60]).is_err(), "{i}");
     }
+}
+
+/// Where the messages of a stream of three batches begin, by the mark in front of each; the last is that of the end.
+fn messages(arrow: &[u8]) -> Vec<usize> {
+    (0..arrow.len()).step_by(8).filter(|&at| arrow[at..].starts_with(&[0xff; 4])).collect()
+}
+
+#[test]
+fn an_arrow_stream_that_goes_on_after_its_end_is_an_error() {
+    let stream = to_arrow(&batches()[0], false, IpcWriteOptions::default());
+    let starts = messages(&stream);
+    assert_eq!(starts.len(), 5, "a schema, three batches, the end");
+    let joined = [&stream[..], &stream].concat();
+    let mut hole = stream.clone();
+    hole[starts[2]..starts[2] + 64].fill(0);
+    for bytes in [joined, hole, [&stream[..], &[0]].concat()] {
+        for bytes in [gzip(&bytes), bytes] {
+            let message = read(SourceKind::Arrow, &bytes).unwrap_err();
+            assert!(
+                message.contains("Arrow stream ends, but the file goes on: it is damaged, or several"),
+                "{message}"
+            );
+        }
+    }
+    for &start in &starts {
+        let message = read(SourceKind::Arrow, &stream[..start]).unwrap_err();
+        assert!(message.contains("ends early: the file was cut short") || start == 0, "{start}: {message}");
+    }
+}
+
+#[test]
+fn an_arrow_file_whose_footer_lists_other_batches_is_an_error() {
+    let file = to_arrow(&batches()[0], true, IpcWriteOptions::default());
+    let starts = messages(&file);
+    let end = *starts.last().unwrap();
+    let mut hole = file.clone();
+    hole[starts[2]..starts[2] + 64].fill(0);
+    let message = read(SourceKind::Arrow, &hole).unwrap_err();
+    assert!(message.contains("damaged: expected the file's footer after the end of its stream"), "{message}");
+    // Without its last batch, and with the mark where that was.
+    let short = [&file[..starts[3]], &file[end..]].concat();
+    let message = read(SourceKind::Arrow, &short).unwrap_err();
+    assert!(message.contains("damaged: its footer lists 3 record batches, found 2"), "{message}");
+    // Both footers list as many.
+    let message = read(SourceKind::Arrow, &[&file[..], &file].concat()).unwrap_err();
+    assert!(message.contains("damaged: expected the file's footer after the end of its stream"), "{message}");
 }
 
 proptest! {

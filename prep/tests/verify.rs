@@ -247,3 +247,24 @@ fn every_shard_is_read_however_many_are_damaged() {
     assert!(report.damage[0].file.ends_with("shard-00000-of-00002.arrow"));
     assert_eq!(report.damage[1].dataset_row, Some(13));
 }
+
+#[test]
+fn what_was_found_is_the_exit_code_even_when_nobody_reads_about_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let [whole, damaged] = ["whole", "damaged"].map(|name| dir.path().join(name));
+    instances(&whole, 1);
+    instances(&damaged, 1);
+    forge(&damaged, 1, "input_ids", |a| set_in_list(a, 4, 2, 60_000));
+    let code = |arguments: &[&Path]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cloze-prep"));
+        command.arg("--quiet").args(arguments).stdout(writer).status().unwrap().code()
+    };
+    let [verify, diff, json] = ["verify", "diff", "--json"].map(Path::new);
+    for options in [&[][..], &[json]] {
+        assert_eq!(code(&[&[verify, &damaged], options].concat()), Some(1));
+        assert_eq!(code(&[&[verify, &whole], options].concat()), Some(0));
+        assert_eq!(code(&[&[diff, &whole, &damaged], options].concat()), Some(1));
+    }
+}

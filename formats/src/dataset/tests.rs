@@ -191,9 +191,11 @@ fn an_interrupted_run_keeps_its_finished_shards_and_ends_with_the_same_bytes() {
     drop(writer);
     assert!(Dataset::open(dir.path()).unwrap_err().to_string().contains("run the same command again to resume it"));
     let writer = DatasetWriter::create(dir.path(), spec(Kind::Pretrain, false), &vocabulary()).unwrap();
-    let finished = writer.finished().unwrap();
+    let mut checked = Vec::new();
+    let finished = writer.finished_with(|done, total| checked.push((done, total))).unwrap();
     assert_eq!(finished.keys().copied().collect::<Vec<_>>(), [ShardId::from(0)]);
-    assert_eq!(finished[&ShardId::from(0)].position, json!(0));
+    let FinishedShard { entry, position, .. } = &finished[&ShardId::from(0)];
+    assert_eq!((position, checked), (&json!(0), vec![(entry.bytes, entry.bytes)]));
     write_shard(&writer, 1, 100, false);
     writer.publish(Vec::new()).unwrap();
     assert_eq!(files(whole.path()), files(dir.path()));

@@ -125,7 +125,14 @@ impl DatasetWriter {
     /// Shards that an interrupted run of this rank (or this one) has finished; each one's checksums are compared, and a
     /// damaged one counts as not finished.
     pub fn finished(&self) -> Result<BTreeMap<ShardId, FinishedShard>> {
+        self.finished_with(|_, _| ())
+    }
+
+    /// Like [`finished`](Self::finished); tells `checked` after each shard how many bytes were compared, and of how many.
+    pub fn finished_with(&self, mut checked: impl FnMut(u64, u64)) -> Result<BTreeMap<ShardId, FinishedShard>> {
         let mut finished = journal(&self.work_dir())?;
+        let total = finished.values().map(|shard| shard.entry.bytes).sum();
+        let mut done = 0;
         // A shard has its final name where an interruption came during publication, so once all ranks were done.
         let all = journals(&self.dir)?;
         let final_names: BTreeMap<ShardId, String> =
@@ -136,7 +143,10 @@ impl DatasetWriter {
                 Some(name) if !unpublished.exists() => self.dir.join(name),
                 _ => unpublished,
             };
-            self.is_whole(&path, shard)
+            let is_whole = self.is_whole(&path, shard);
+            done += shard.entry.bytes;
+            checked(done, total);
+            is_whole
         });
         Ok(finished)
     }

@@ -16,7 +16,7 @@ const SOURCES: &str = "Sources (files, directories, globs, or - for standard inp
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub struct SourceArgs {
-    /// MediaWiki XML dumps: articles only, without markup. Of a directory, files with .xml in their name.
+    /// MediaWiki XML dumps: pages of the main namespace, without markup. Of a directory, files with .xml in their name.
     #[arg(long, help_heading = SOURCES, num_args = 1.., value_name = "FILE")]
     pub wikipedia: Vec<PathBuf>,
     /// Books: every file is one document. Of a directory, all files.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Context, Outcome};
+use super::{Context, Outcome, still_told};
 use crate::inspect::diff;
 
 /// `diff`
@@ -19,9 +19,11 @@ pub struct DiffArgs {
 impl DiffArgs {
     pub(super) fn run(&self, context: &mut Context<'_>) -> anyhow::Result<Outcome> {
         let comparison = diff(&self.a, &self.b, context.progress)?;
-        if !context.emit_json(&comparison)? {
-            comparison.render(context.colour, context.out)?;
-        }
-        Ok(if comparison.equal { Outcome::Done } else { Outcome::Different })
+        let outcome = if comparison.equal { Outcome::Done } else { Outcome::Different };
+        let written = match context.emit_json(&comparison) {
+            Ok(false) => comparison.render(context.colour, context.out).map_err(Into::into),
+            written => written.map(drop),
+        };
+        still_told(outcome, written)
     }
 }

@@ -35,7 +35,7 @@ impl GlueArgs {
         let vocabulary = self.vocabulary.read(context)?;
         let config =
             GlueConfig { task: self.task.clone(), max_seq_length: self.max_seq_length, cased: self.vocabulary.cased };
-        let splits = glue(&config, &self.dir, &vocabulary, &self.out)?;
+        let splits = glue(&config, &self.dir, &vocabulary, &self.out, &context.progress)?;
         if context.emit_json(&splits)? {
             return Ok(());
         }

@@ -16,7 +16,7 @@ mod tokenize;
 mod verify;
 mod vocab;
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -36,6 +36,7 @@ pub use tokenize::TokenizeArgs;
 pub use verify::VerifyArgs;
 pub use vocab::VocabArgs;
 
+use crate::inspect::render::counted;
 use crate::progress::Progress;
 
 /// Turn text into the datasets a BERT is trained on, and look into them.
@@ -109,6 +110,8 @@ pub enum Command {
     /// Learn a WordPiece vocabulary from text.
     Vocab(VocabArgs),
     /// Learn the parameters of the sentence splitter for a language from text in it.
+    ///
+    /// The text is read twice: standard input, which can be read once, is refused.
     Punkt(PunktArgs),
     /// What a dataset holds: counts, lengths, masks, tokens, configuration, sources; with --html as a report with plots.
     Inspect(InspectArgs),
@@ -131,6 +134,22 @@ pub enum Outcome {
     Done,
     /// `verify` found damage, or `diff` a difference.
     Different,
+}
+
+/// `outcome`, where writing about it went well or only nobody read on: what was found is so all the same.
+///
+/// # Errors
+/// It was not written for another reason.
+pub fn still_told(outcome: Outcome, written: anyhow::Result<()>) -> anyhow::Result<Outcome> {
+    match written {
+        Err(error) if !is_broken_pipe(&error) => Err(error),
+        _ => Ok(outcome),
+    }
+}
+
+/// Whether whoever reads our output has seen enough.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|e| e.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Runs the command; results go to `out`, progress and warnings to standard error.
@@ -174,10 +193,18 @@ impl Context<'_> {
     /// Writes `value` as JSON if asked to, and says whether it did.
     fn emit_json(&mut self, value: &impl Serialize) -> anyhow::Result<bool> {
         if self.json {
-            serde_json::to_writer_pretty(&mut *self.out, value)?;
+            serde_json::to_writer_pretty(&mut *self.out, value).map_err(io::Error::from)?;
             writeln!(self.out)?;
         }
         Ok(self.json)
+    }
+
+    /// Writes how many broken rows were left out, if any.
+    fn say_skipped(&mut self, rows: u64) -> io::Result<()> {
+        match rows {
+            0 => Ok(()),
+            _ => writeln!(self.out, "  skipped    {}: broken", counted(rows, "row")),
+        }
     }
 
     fn warn(&self, message: &str) {

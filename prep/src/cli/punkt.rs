@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Context;
-use super::arguments::SourceArgs;
+use super::arguments::{ReadArgs, SourceArgs};
 use crate::inspect::render::thousands;
 use crate::sentences::train;
 
@@ -15,6 +15,9 @@ pub struct PunktArgs {
     /// Inputs.
     #[command(flatten)]
     pub sources: SourceArgs,
+    /// How they are read.
+    #[command(flatten)]
+    pub reading: ReadArgs,
     /// Parameter file to write, for `tokenize --sentence-model`.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -22,7 +25,10 @@ pub struct PunktArgs {
 
 impl PunktArgs {
     pub(super) fn run(&self, context: &mut Context<'_>) -> anyhow::Result<()> {
-        let s = train(&self.sources.expand()?, &self.out, &context.progress)?;
+        let s = train(&self.sources.expand()?, &self.reading.options(), &self.out, &context.progress)?;
+        for row in &s.broken_rows {
+            context.warn(row);
+        }
         if context.emit_json(&s)? {
             return Ok(());
         }
@@ -36,6 +42,7 @@ impl PunktArgs {
         ] {
             writeln!(context.out, "  {:>9}  {what}", thousands(number as u64))?;
         }
+        context.say_skipped(s.skipped_rows)?;
         Ok(())
     }
 }

@@ -50,6 +50,7 @@ impl VocabArgs {
         }
         let (tokens, words) = (thousands(s.num_tokens as u64), thousands(s.num_words as u64));
         writeln!(context.out, "{}: {tokens} tokens from {words} different words", self.out.display())?;
+        context.say_skipped(s.skipped_rows)?;
         if s.num_tokens < self.vocab_size {
             let (wanted, least) = (thousands(self.vocab_size as u64), self.min_frequency);
             context

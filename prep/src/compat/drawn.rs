@@ -1,4 +1,4 @@
-//! What was drawn, on disk between drawing and making shards: fixed-size records, and the order of the rows.
+//! What was drawn, on disk between drawing and making shards: descriptors of a fixed size, and the order of the rows.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -59,27 +59,27 @@ const HEAD_BYTES: usize = 28;
 const MASK_BYTES: usize = 6;
 
 impl Drawn {
-    fn write(&self, record: &mut [u8]) {
-        record.fill(0);
+    fn write(&self, descriptor: &mut [u8]) {
+        descriptor.fill(0);
         let segments = [self.a, self.b].map(|s| [s.document, s.start, s.len]);
         let counts = self.positions.len() as u32 | if self.is_random { RANDOM } else { 0 };
         let words = segments.as_flattened().iter().chain([&counts]);
-        for (bytes, word) in record.chunks_exact_mut(4).zip(words) {
+        for (bytes, word) in descriptor.chunks_exact_mut(4).zip(words) {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
-        let masks = record[HEAD_BYTES..].chunks_exact_mut(MASK_BYTES);
+        let masks = descriptor[HEAD_BYTES..].chunks_exact_mut(MASK_BYTES);
         for ((bytes, position), input) in masks.zip(&self.positions).zip(&self.inputs) {
             bytes[..2].copy_from_slice(&position.to_le_bytes());
             bytes[2..].copy_from_slice(&input.to_le_bytes());
         }
     }
 
-    fn read(&mut self, record: &[u8]) {
-        let word = |i: usize| u32::from_le_bytes(record[4 * i..4 * i + 4].try_into().expect("four bytes"));
+    fn read(&mut self, descriptor: &[u8]) {
+        let word = |i: usize| u32::from_le_bytes(descriptor[4 * i..4 * i + 4].try_into().expect("four bytes"));
         self.a = Segment { document: word(0), start: word(1), len: word(2) };
         self.b = Segment { document: word(3), start: word(4), len: word(5) };
         self.is_random = word(6) & RANDOM != 0;
-        let masks = record[HEAD_BYTES..].chunks_exact(MASK_BYTES).take((word(6) & !RANDOM) as usize);
+        let masks = descriptor[HEAD_BYTES..].chunks_exact(MASK_BYTES).take((word(6) & !RANDOM) as usize);
         self.positions.clear();
         self.inputs.clear();
         for mask in masks {
@@ -94,8 +94,8 @@ const RANDOM: u32 = 1 << 31;
 /// All that was drawn for a dataset.
 #[derive(Debug)]
 pub(super) struct DrawnFile {
-    records: Buffer,
-    record_bytes: usize,
+    descriptors: Buffer,
+    descriptor_bytes: usize,
     order: File,
     order_path: PathBuf,
     totals: Totals,
@@ -105,13 +105,13 @@ impl DrawnFile {
     /// Draws the instances of `corpus` into `dir`, or finds them there from an interrupted run.
     pub fn make(corpus: &Dataset, config: &InstanceConfig, dir: &Path, progress: Progress) -> Result<Self> {
         let most_masks = config.masking_config().num_predictions(config.max_seq_length.into());
-        let record_bytes = HEAD_BYTES + MASK_BYTES * most_masks;
+        let descriptor_bytes = HEAD_BYTES + MASK_BYTES * most_masks;
         let totals_path = dir.join("totals.json");
         let totals = match fs::read(&totals_path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(std::io::Error::other).at(&totals_path)?,
             Err(_) => {
                 fs::create_dir_all(dir).at(dir)?;
-                let num_instances = draw_all(corpus, config, dir, record_bytes, progress)?;
+                let num_instances = draw_all(corpus, config, dir, descriptor_bytes, progress)?;
                 let totals = Totals::new(num_instances, config.num_shards)
                     .map_err(|problem| Error::invalid(corpus.dir(), problem))?;
                 // Its presence says that the other two files are complete.
@@ -120,17 +120,17 @@ impl DrawnFile {
                 totals
             }
         };
-        let path = dir.join(RECORDS);
+        let path = dir.join(DESCRIPTORS);
         // Read in any order. Complete, so nobody writes to it any more.
-        let records = mmap::map(&path)?;
-        let (expected, found) = (totals.num_instances * record_bytes as u64, records.len());
+        let descriptors = mmap::map(&path)?;
+        let (expected, found) = (totals.num_instances * descriptor_bytes as u64, descriptors.len());
         if found as u64 != expected {
             let problem = format!("expected {expected} bytes, found {found}; delete the output directory and retry");
             return Err(Error::invalid(path, problem));
         }
         let order_path = dir.join(ORDER);
         let order = File::open(&order_path).at(&order_path)?;
-        Ok(Self { records, record_bytes, order, order_path, totals })
+        Ok(Self { descriptors, descriptor_bytes, order, order_path, totals })
     }
 
     pub fn totals(&self) -> Totals {
@@ -143,24 +143,24 @@ impl DrawnFile {
         let mut numbers = vec![0; (end - start) as usize * 4];
         self.order.read_exact_at(&mut numbers, start * 4).at(&self.order_path)?;
         let mut group = vec![Drawn::default(); GROUP];
-        let mut records = Vec::with_capacity(GROUP);
+        let mut descriptors = Vec::with_capacity(GROUP);
         for numbers in numbers.as_chunks().0.chunks(GROUP) {
-            records.clear();
+            descriptors.clear();
             for &number in numbers {
-                records.push(self.record(u32::from_le_bytes(number))?);
+                descriptors.push(self.descriptor(u32::from_le_bytes(number))?);
             }
             // They lie anywhere: loads that do not depend on each other are waited for together.
-            let lines = records.iter().flat_map(|record| record.iter().step_by(CACHE_LINE));
+            let lines = descriptors.iter().flat_map(|descriptor| descriptor.iter().step_by(CACHE_LINE));
             std::hint::black_box(lines.fold(0, |all, byte| all ^ byte));
-            group.iter_mut().zip(&records).for_each(|(instance, record)| instance.read(record));
+            group.iter_mut().zip(&descriptors).for_each(|(instance, descriptor)| instance.read(descriptor));
             emit(&group[..numbers.len()])?;
         }
         Ok(())
     }
 
-    fn record(&self, number: u32) -> Result<&[u8]> {
-        let offset = number as usize * self.record_bytes;
-        self.records.get(offset..offset + self.record_bytes).ok_or_else(|| {
+    fn descriptor(&self, number: u32) -> Result<&[u8]> {
+        let offset = number as usize * self.descriptor_bytes;
+        self.descriptors.get(offset..offset + self.descriptor_bytes).ok_or_else(|| {
             let problem = "expected numbers of instances that were drawn; delete the output directory and retry";
             Error::invalid(&self.order_path, problem)
         })
@@ -168,7 +168,7 @@ impl DrawnFile {
 }
 
 const CACHE_LINE: usize = 64;
-const RECORDS: &str = "instances";
+const DESCRIPTORS: &str = "instances";
 const ORDER: &str = "order";
 
 /// Draws everything; returns the number of instances.
@@ -176,25 +176,25 @@ fn draw_all(
     corpus: &Dataset,
     config: &InstanceConfig,
     dir: &Path,
-    record_bytes: usize,
+    descriptor_bytes: usize,
     progress: Progress,
 ) -> Result<u64> {
     // Under a name of this process's until it is whole: where the file system has no locks, another may draw here too, and what
     // is mapped must not change.
     let own = |name: &str| dir.join(format!("{name}.{}", std::process::id()));
-    let path = own(RECORDS);
+    let path = own(DESCRIPTORS);
     let create = |path: &Path| File::create(path).map(|f| BufWriter::with_capacity(1 << 20, f)).at(path);
-    let mut records = create(&path)?;
-    let mut record = vec![0; record_bytes];
+    let mut descriptors = create(&path)?;
+    let mut descriptor = vec![0; descriptor_bytes];
     let mut num_instances = 0u64;
     let mut drawer = Drawer::new(corpus, config);
     drawer.draw(progress, |instance| {
-        instance.write(&mut record);
+        instance.write(&mut descriptor);
         num_instances += 1;
-        records.write_all(&record).at(&path)
+        descriptors.write_all(&descriptor).at(&path)
     })?;
-    sync(records, &path)?;
-    fs::rename(&path, dir.join(RECORDS)).at(&path)?;
+    sync(descriptors, &path)?;
+    fs::rename(&path, dir.join(DESCRIPTORS)).at(&path)?;
     let too_many = |_| {
         let problem = format!("expected at most {} instances with --compat, found {num_instances}", u32::MAX);
         Error::invalid(corpus.dir(), problem)
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_come_back() {
+    fn descriptors_come_back() {
         let instance = Drawn {
             a: Segment { document: 1, start: 2, len: 3 },
             b: Segment { document: u32::MAX, start: 5, len: 70_000 },
@@ -227,10 +227,10 @@ mod tests {
             positions: vec![1, 65_535],
             inputs: vec![103, 99_999],
         };
-        let mut record = vec![7; HEAD_BYTES + 3 * MASK_BYTES];
-        instance.write(&mut record);
+        let mut descriptor = vec![7; HEAD_BYTES + 3 * MASK_BYTES];
+        instance.write(&mut descriptor);
         let mut read = Drawn { positions: vec![9; 5], ..Drawn::default() };
-        read.read(&record);
+        read.read(&descriptor);
         assert_eq!(read, instance);
     }
 }

@@ -28,10 +28,10 @@ use cloze_formats::{Dataset, DatasetWriter, Manifest, PretrainRow, StaticMask};
 use rayon::prelude::*;
 
 use self::drawn::DrawnFile;
-use crate::build::{corpus_source, dataset_spec, on_bounded_threads};
+use crate::build::{corpus_source, dataset_spec, instances_bar, on_bounded_threads};
 use crate::error::Result;
-use crate::materialise::{GROUP, assemble, touch};
-use crate::progress::Progress;
+use crate::materialise::{GROUP, Steps, assemble, touch};
+use crate::progress::{CHECKING, Progress};
 
 /// Makes the dataset `out` from `corpus`; `config` was validated.
 ///
@@ -45,15 +45,17 @@ pub(crate) fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progr
     let drawn = DrawnFile::make(corpus, config, &writer.work_dir().join("drawn"), progress)?;
     let resolved = InstanceConfig { num_shards: drawn.totals().num_shards, ..config.clone() };
     writer.resolve_configuration(serde_json::to_value(&resolved).expect("a configuration is plain data"));
-    let finished = writer.finished()?;
+    let mut bar = progress.bytes(CHECKING, 0);
+    let finished = writer.finished_with(|done, total| bar.set_of(done, total))?;
+    drop(bar);
     let missing: Vec<u32> = (0..resolved.num_shards).filter(|&shard| !finished.contains_key(&shard.into())).collect();
-    let bar = Mutex::new(progress.count("building shards", missing.len() as u64));
+    let bar = Mutex::new(instances_bar(corpus, &resolved, drawn.totals(), &missing, progress));
     on_bounded_threads(|_| {
         missing.into_par_iter().try_for_each(|index| {
             let mut shard = writer.shard(index)?;
-            write_rows(corpus, &drawn, index, &mut shard)?;
+            let steps = Steps::new(|rows| bar.lock().expect("no holder panics").add(rows));
+            write_rows(corpus, &drawn, index, &mut shard, steps)?;
             writer.finish_shard(index, shard, serde_json::Value::Null)?;
-            bar.lock().expect("no holder panics").add(1);
             Ok(())
         })
     })?;
@@ -62,7 +64,13 @@ pub(crate) fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progr
     writer.publish(vec![source])
 }
 
-fn write_rows(corpus: &Dataset, drawn: &DrawnFile, index: u32, shard: &mut ShardWriter) -> Result<()> {
+fn write_rows(
+    corpus: &Dataset,
+    drawn: &DrawnFile,
+    index: u32,
+    shard: &mut ShardWriter,
+    mut steps: Steps<impl FnMut(u64)>,
+) -> Result<()> {
     let special = corpus.manifest().vocabulary.special;
     let mut input_ids = Vec::<u32>::new();
     let mut segments = Vec::with_capacity(GROUP);
@@ -81,6 +89,7 @@ fn write_rows(corpus: &Dataset, drawn: &DrawnFile, index: u32, shard: &mut Shard
                 masked: Some(StaticMask { positions: &instance.positions, inputs: (&instance.inputs).into() }),
             })?;
         }
+        steps.add(group.len() as u64);
         Ok(())
     })
 }

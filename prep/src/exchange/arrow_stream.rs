@@ -3,8 +3,8 @@
 //! Source: `Dataset.save_to_disk` and `load_from_disk` of the Python package `datasets`.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
@@ -40,17 +40,62 @@ impl BatchWriter for Writer {
     }
 }
 
+/// An Arrow stream being read; every batch up to its mark, behind which nothing may follow.
+pub(super) struct Reader {
+    batches: StreamReader<Observed>,
+    path: PathBuf,
+}
+
 /// Opens the Arrow stream at `path`, batch by batch.
 ///
 /// # Errors
 /// Not such a file.
-pub(super) fn open(path: &Path) -> Result<(SchemaRef, StreamReader<BufReader<File>>)> {
+pub(super) fn open(path: &Path) -> Result<(SchemaRef, Reader)> {
     let file = BufReader::with_capacity(1 << 20, File::open(path).at(path)?);
-    let reader = StreamReader::try_new(file, None);
-    let reader = reader.map_err(|e| {
+    let batches = StreamReader::try_new(Observed { file, at_end: false }, None).map_err(|e| {
         Error::invalid(path, format!("expected an Arrow stream as `datasets` saves it, found none: {e}"))
     })?;
-    Ok((reader.schema(), reader))
+    Ok((batches.schema(), Reader { batches, path: path.to_owned() }))
+}
+
+impl Iterator for Reader {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.batches.next() {
+            Some(batch) => Some(batch.at(&self.path)),
+            None => self.check_end().err().map(Err),
+        }
+    }
+}
+
+impl Reader {
+    /// The reader of the stream takes the end of the file for that of the stream, and looks at nothing behind the latter.
+    fn check_end(&mut self) -> Result<()> {
+        let Observed { file, at_end } = self.batches.get_mut();
+        let problem = if *at_end {
+            "Arrow data ends early: the file was cut short; restore the file or make it again"
+        } else if !file.fill_buf().at(&self.path)?.is_empty() {
+            "Arrow stream ends, but the file goes on: it is damaged or several were joined; restore the file or make it again"
+        } else {
+            return Ok(());
+        };
+        Err(Error::invalid(&self.path, problem))
+    }
+}
+
+/// A file that notes when more was wanted of it than there is.
+struct Observed {
+    file: BufReader<File>,
+    at_end: bool,
+}
+
+impl Read for Observed {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.file.read(out)?;
+        self.at_end |= bytes == 0 && !out.is_empty();
+        Ok(bytes)
+    }
 }
 
 /// File with the list of the others.

@@ -18,7 +18,7 @@ use super::columnar::{self, Described};
 use super::instance::Instance;
 use super::{Format, arrow_stream, hdf5, inputs, lddl, parquet, tfrecord};
 use crate::error::{AtPath, Error, Result};
-use crate::progress::Progress;
+use crate::progress::{CHECKING, Progress};
 use crate::tokenize::{Input, WRITER, describe_input, source_entry};
 
 /// Makes the dataset `out` of files that another tool, or [`export`](super::export()), has written; one shard a file.
@@ -45,7 +45,7 @@ pub fn import(
     let files = inputs::expand(patterns, format)?;
     let first = files.first().ok_or_else(|| Error::invalid(out, "expected files to import, found none named"))?;
     let described = describe(format, first, vocabulary)?;
-    let inputs: Vec<Input> = files.par_iter().map(|path| describe_input(path, format.name())).collect::<Result<_>>()?;
+    let inputs = describe_inputs(format, &files, progress)?;
     let spec = DatasetSpec {
         writer: WRITER.to_owned(),
         kind: described.layout.kind(),
@@ -64,6 +64,13 @@ pub fn import(
     }
     let sources = inputs.iter().zip(shards.values()).map(|(input, shard)| source_entry(input, shard.statistics.rows));
     writer.publish(sources.collect())
+}
+
+fn describe_inputs(format: Format, files: &[PathBuf], progress: Progress) -> Result<Vec<Input>> {
+    let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |data| data.len());
+    let bar = Mutex::new(progress.bytes("hashing files", files.iter().map(size).sum()));
+    let read = |bytes| bar.lock().expect("no holder panics").add(bytes);
+    files.par_iter().map(|path| describe_input(path, format.name(), read)).collect()
 }
 
 /// Contexts and gold answers travel beside the rows.
@@ -125,7 +132,9 @@ fn write_shards(
     writer: &DatasetWriter,
     progress: Progress,
 ) -> Result<BTreeMap<ShardId, FinishedShard>> {
-    let mut finished = writer.finished()?;
+    let mut bar = progress.bytes(CHECKING, 0);
+    let mut finished = writer.finished_with(|done, total| bar.set_of(done, total))?;
+    drop(bar);
     let missing: Vec<usize> = (0..files.len()).filter(|&i| !finished.contains_key(&ShardId::from(i as u32))).collect();
     let bar = Mutex::new(progress.bytes("importing", missing.iter().map(|&i| inputs[i].bytes).sum()));
     let make = |i: usize| {
@@ -163,7 +172,7 @@ fn read_columns(
         }
     } else {
         for batch in arrow_stream::open(path)?.1 {
-            columnar::push_batch(&batch.at(path)?, layout, sink)?;
+            columnar::push_batch(&batch?, layout, sink)?;
         }
     }
     Ok(())

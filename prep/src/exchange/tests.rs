@@ -269,6 +269,28 @@ fn other_files_are_refused() {
 }
 
 #[test]
+fn an_arrow_stream_that_does_not_end_with_its_mark_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let dataset = pretrain(&dir.path().join("dataset"), &[9], true, &vocabulary(300));
+    let out = dir.path().join("out");
+    export(&dataset, &options(Format::ArrowStream), &out, Progress::silent()).unwrap();
+    let path = out.join("data-00000-of-00001.arrow");
+    let stream = std::fs::read(&path).unwrap();
+    let mark = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+    let whole = stream.strip_suffix(&mark).unwrap();
+    for (bytes, problem) in [
+        (whole.to_vec(), "Arrow data ends early: the file was cut short"),
+        ([&stream[..], &stream].concat(), "Arrow stream ends, but the file goes on"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = refusal(Format::ArrowStream, &out, dataset.vocabulary());
+        assert!(error.contains(problem), "{error}");
+    }
+    std::fs::write(&path, &stream).unwrap();
+    back(Format::ArrowStream, &out, dataset.vocabulary(), dir.path()).unwrap();
+}
+
+#[test]
 fn hdf5_files_without_the_arrays_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.hdf5");

@@ -106,6 +106,11 @@ impl Plan {
         Ok(plan)
     }
 
+    /// How much was planned.
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
+    }
+
     /// Instances over all shards.
     pub fn num_instances(&self) -> u64 {
         self.totals.num_instances

@@ -4,7 +4,6 @@
 //! rest. All that is kept are counts and sets, so the order in which documents are counted does not matter.
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -15,12 +14,9 @@ use super::statistics::{Evidence, Frequencies};
 use super::token::Token;
 use super::words::Words;
 use crate::progress::Progress;
-use crate::sources::{Document, SourceFile, documents};
+use crate::sources::{Document, RawDocument, ReadOptions, STANDARD_INPUT, SourceFile, for_each_batch, stored_bytes};
 use crate::tokenize::{WRITER, describe_input};
 use crate::{Error, Result};
-
-/// Documents taken at once; bounds memory.
-const BATCH_BYTES: usize = 16 << 20;
 
 /// What was learned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,6 +33,10 @@ pub struct TrainSummary {
     pub sentence_starters: usize,
     /// Words whose case is known.
     pub orthography: usize,
+    /// Broken rows, which were left out.
+    pub skipped_rows: u64,
+    /// File, line and problem of the first few of them.
+    pub broken_rows: Vec<String>,
 }
 
 /// Learns the parameters of a language from `sources` and publishes them as a parameter file at `out`.
@@ -48,18 +48,24 @@ pub struct TrainSummary {
 /// Every different word of the text is held.
 ///
 /// # Errors
-/// A source that cannot be read, no words in any of them, something at `out` already, or an output that cannot be written.
-pub fn train(sources: &[SourceFile], out: &Path, progress: &Progress) -> Result<TrainSummary> {
+/// Standard input, which cannot be read twice, a source that cannot be read, no words in any of them, something at `out` already, or an output that cannot be written.
+pub fn train(sources: &[SourceFile], reading: &ReadOptions, out: &Path, progress: &Progress) -> Result<TrainSummary> {
+    if sources.iter().any(|source| source.path == Path::new(STANDARD_INPUT)) {
+        let problem = "expected files, which can be read twice, found standard input; write it to a file first";
+        return Err(Error::invalid(STANDARD_INPUT, problem));
+    }
     // Corpora are tied to parameters by their hash: replacing a file would orphan them.
     if out.exists() {
         return Err(Error::invalid(out, "there is something here already; delete it or choose another name"));
     }
     let mut comments = vec![String::new()];
+    let mut bar = progress.bytes("hashing sources", stored_bytes(sources));
     for source in sources {
-        let input = describe_input(&source.path, &source.kind.to_string())?;
+        let input = describe_input(&source.path, &source.kind.to_string(), |bytes| bar.add(bytes))?;
         comments.push(format!("{} ({}), {} bytes, sha256 {}", input.name, input.format, input.bytes, input.sha256));
     }
-    let (parameters, summary) = learn(sources, progress)?;
+    drop(bar);
+    let (parameters, summary) = learn(sources, reading, progress)?;
     if summary.num_words == 0 {
         return Err(Error::invalid(out, "expected text to learn from, found no word in the sources"));
     }
@@ -68,9 +74,11 @@ pub fn train(sources: &[SourceFile], out: &Path, progress: &Progress) -> Result<
     Ok(summary)
 }
 
-fn learn(sources: &[SourceFile], progress: &Progress) -> Result<(Parameters, TrainSummary)> {
+fn learn(sources: &[SourceFile], reading: &ReadOptions, progress: &Progress) -> Result<(Parameters, TrainSummary)> {
     let (mut frequencies, mut num_documents) = (Frequencies::default(), 0);
-    for_each_batch(sources, progress, "counting words", |batch| {
+    let bar = |what| progress.bytes(what, stored_bytes(sources));
+    let broken = for_each_batch(sources, reading, bar("counting words"), |batch| {
+        let batch = extract(batch);
         num_documents += batch.len() as u64;
         let paragraphs = batch.par_iter().flat_map_iter(|document| &document.paragraphs);
         let counted = paragraphs.fold(Frequencies::default, |mut counts, paragraph| {
@@ -83,7 +91,8 @@ fn learn(sources: &[SourceFile], progress: &Progress) -> Result<(Parameters, Tra
     let known = Parameters { abbreviations: abbreviations.clone(), ..Parameters::default() };
     let (index, mut evidence) = (Index::from(&known), Evidence::default());
     let mut last_paragraph: Option<String> = None;
-    for_each_batch(sources, progress, "weighing evidence", |batch| {
+    for_each_batch(sources, reading, bar("weighing evidence"), |batch| {
+        let batch = extract(batch);
         let paragraphs = batch.iter().flat_map(|document| &document.paragraphs).map(String::as_str);
         let paragraphs: Vec<&str> = paragraphs.filter(|text| Words::new(text).next().is_some()).collect();
         let found = paragraphs.par_iter().enumerate().fold(Evidence::default, |mut evidence, (i, paragraph)| {
@@ -103,37 +112,12 @@ fn learn(sources: &[SourceFile], progress: &Progress) -> Result<(Parameters, Tra
         collocations: parameters.collocations.len(),
         sentence_starters: parameters.sentence_starters.len(),
         orthography: parameters.orthography.len(),
+        skipped_rows: broken.count,
+        broken_rows: broken.described,
     };
     Ok((parameters, summary))
 }
 
-/// Reads all sources, in order, and hands their documents over in batches.
-fn for_each_batch(
-    sources: &[SourceFile],
-    progress: &Progress,
-    what: &'static str,
-    mut handle: impl FnMut(Vec<Document>),
-) -> Result<()> {
-    let size = |source: &SourceFile| std::fs::metadata(&source.path).map_or(0, |data| data.len());
-    let mut bar = progress.bytes(what, sources.iter().map(size).sum());
-    let mut bytes_before = 0;
-    for source in sources {
-        let mut reader = documents(source)?;
-        let bytes_read = reader.bytes_read();
-        loop {
-            let (mut batch, mut bytes) = (Vec::new(), 0);
-            while bytes < BATCH_BYTES {
-                let Some(document) = reader.next().transpose()? else { break };
-                bytes += document.body_bytes();
-                batch.push(document);
-            }
-            if batch.is_empty() {
-                break;
-            }
-            handle(batch.into_par_iter().map(|document| document.into_document()).collect());
-            bar.set(bytes_before + bytes_read.load(Ordering::Relaxed));
-        }
-        bytes_before += size(source);
-    }
-    Ok(())
+fn extract(batch: Vec<RawDocument>) -> Vec<Document> {
+    batch.into_par_iter().map(RawDocument::into_document).collect()
 }

@@ -4,19 +4,27 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
-use arrow_ipc::reader::StreamDecoder;
+use arrow_ipc::reader::{StreamDecoder, read_footer_length};
+use arrow_ipc::root_as_footer;
 
 use super::column::{self, Rows};
 use super::compression::Stream;
 use super::{RawDocument, ReadOptions, Skipped};
 use crate::{Error, Result};
 
-/// What an IPC file begins with; a stream follows, and behind that a footer which only random access needs.
+/// What an IPC file begins with; a stream follows, and behind that a footer.
 const FILE_MAGIC: &[u8] = b"ARROW1";
 /// Larger record batches are refused: one is held in memory.
 const MAX_BATCH_BYTES: u64 = 1 << 30;
+/// Larger footers are refused; this one lists more than two million record batches.
+const MAX_FOOTER_BYTES: usize = 64 << 20;
+/// What follows the footer: its length and the magic again.
+const TRAILER_BYTES: usize = 10;
 
 /// Raw documents of an Arrow IPC file or stream, in order.
+///
+/// A stream ends with a mark of eight bytes, four of which are a length of zero: a hole in a damaged file looks like it,
+/// and so do streams that were joined. What follows the mark is looked at before the end is believed.
 ///
 /// # Memory usage
 /// One record batch with all its columns. Writers make them of about a thousand rows.
@@ -25,12 +33,20 @@ pub(super) struct ArrowRows {
     column: String,
     skipped: Arc<Skipped>,
     decoder: StreamDecoder,
-    started: bool,
-    /// It is a file, whose stream has an end that is marked.
-    is_file: bool,
+    state: State,
+    num_batches: usize,
     rows: Rows,
     rows_before: u64,
     rows_in_batch: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Unread,
+    InStream,
+    /// In the stream that a file contains.
+    InFile,
+    Over,
 }
 
 impl ArrowRows {
@@ -42,8 +58,8 @@ impl ArrowRows {
             column,
             skipped,
             decoder,
-            started: false,
-            is_file: false,
+            state: State::Unread,
+            num_batches: 0,
             rows,
             rows_before: 0,
             rows_in_batch: 0,
@@ -60,23 +76,23 @@ impl ArrowRows {
             self.rows = Rows::none();
             let Some(batch) = self.next_batch()? else { return Ok(None) };
             let index = column::find(self.stream.path(), &batch.schema(), &self.column)?;
+            self.num_batches += 1;
             self.rows_in_batch = batch.num_rows() as u64;
             self.rows = Rows::of(&batch, index);
         }
     }
 
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        if !std::mem::replace(&mut self.started, true) {
-            self.skip_file_magic()?;
+        match self.state {
+            State::Unread => self.start()?,
+            State::Over => return Ok(None),
+            State::InStream | State::InFile => {}
         }
         let mut batch_bytes = 0;
         loop {
             let block = self.stream.fill()?;
             if block.is_empty() {
-                return match self.decoder.finish() {
-                    Ok(()) if self.decoder.schema().is_some() && !self.is_file => Ok(None),
-                    _ => Err(self.invalid("data ends early: the file was cut short")),
-                };
+                return self.end_of_input();
             }
             let num_bytes = block.len();
             let mut buffer = Buffer::from(block);
@@ -96,9 +112,8 @@ impl ArrowRows {
                     );
                 }
                 Ok(Ok(None)) => {}
-                // The end of the stream; the footer of a file may follow.
-                Ok(Err(error)) if error.contains("Unexpected EOS") && self.decoder.schema().is_some() => {
-                    return Ok(None);
+                Ok(Err(error)) if error.contains(PAST_THE_MARK) && self.decoder.schema().is_some() => {
+                    return self.after_the_mark();
                 }
                 Ok(Err(error)) => return Err(self.invalid(&format!("data is damaged ({error})"))),
                 Err(_) => return Err(self.invalid("data is damaged")),
@@ -106,16 +121,62 @@ impl ArrowRows {
         }
     }
 
-    fn skip_file_magic(&mut self) -> Result<()> {
+    /// Nothing is left: a stream may end so, with its mark.
+    fn end_of_input(&mut self) -> Result<Option<RecordBatch>> {
+        // Only a decoder that has seen the mark refuses another byte.
+        let refused = self.decoder.decode(&mut Buffer::from(&[0u8])).err();
+        let marked = refused.is_some_and(|error| error.to_string().contains(PAST_THE_MARK));
+        if !marked || self.state == State::InFile || self.decoder.schema().is_none() {
+            return Err(self.invalid("data ends early: the file was cut short"));
+        }
+        self.state = State::Over;
+        Ok(None)
+    }
+
+    /// The mark was seen, and something follows: the footer of a file.
+    fn after_the_mark(&mut self) -> Result<Option<RecordBatch>> {
+        if self.state == State::InStream {
+            let problem =
+                "stream ends, but the file goes on: it is damaged, or several were joined (give each as a file)";
+            return Err(self.invalid(problem));
+        }
+        let mut rest = Vec::new();
+        while rest.len() <= MAX_FOOTER_BYTES {
+            let block = self.stream.fill()?;
+            if block.is_empty() {
+                break;
+            }
+            let num_bytes = block.len();
+            rest.extend_from_slice(block);
+            self.stream.consume(num_bytes);
+        }
+        match batches_listed(&rest) {
+            Some(listed) if listed == self.num_batches => {
+                self.state = State::Over;
+                Ok(None)
+            }
+            Some(listed) => {
+                let found = self.num_batches;
+                Err(self.invalid(&format!("data is damaged: its footer lists {listed} record batches, found {found}")))
+            }
+            None => Err(self.invalid("data is damaged: expected the file's footer after the end of its stream")),
+        }
+    }
+
+    /// Tells a file from a stream.
+    fn start(&mut self) -> Result<()> {
         let start = self.stream.fill()?;
         if start.starts_with(FILE_MAGIC) {
             // Zeros follow, as many as bring the stream to what the writer aligns to.
             let padding = start[FILE_MAGIC.len()..].iter().take_while(|byte| **byte == 0).count();
             self.stream.consume(FILE_MAGIC.len() + padding);
-            self.is_file = true;
-        } else if !start.starts_with(&[0xff; 4]) {
+            self.state = State::InFile;
+            return Ok(());
+        }
+        if !start.starts_with(&[0xff; 4]) {
             return Err(self.invalid("data was expected (an IPC file or stream), found something else"));
         }
+        self.state = State::InStream;
         Ok(())
     }
 
@@ -132,4 +193,18 @@ impl Iterator for ArrowRows {
     fn next(&mut self) -> Option<Self::Item> {
         self.next_document().transpose()
     }
+}
+
+/// What the decoder says of bytes behind the end-of-stream mark.
+const PAST_THE_MARK: &str = "Unexpected EOS";
+
+/// How many record batches the footer lists that `rest` is, padding before it aside.
+fn batches_listed(rest: &[u8]) -> Option<usize> {
+    let (before, trailer) = rest.split_last_chunk::<TRAILER_BYTES>()?;
+    let (padding, footer) = before.split_at_checked(before.len().checked_sub(read_footer_length(*trailer).ok()?)?)?;
+    // Of two files that were joined, the other one lies here.
+    if padding.iter().any(|byte| *byte != 0) {
+        return None;
+    }
+    Some(root_as_footer(footer).ok()?.recordBatches().map_or(0, |batches| batches.len()))
 }

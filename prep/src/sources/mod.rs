@@ -6,6 +6,7 @@
 //! extracts prose from wikitext on whatever thread the caller likes.
 
 mod arrow;
+mod batches;
 mod column;
 mod compression;
 mod expand;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::wikitext;
 
+pub(crate) use batches::{BrokenRows, for_each_batch, stored_bytes};
 pub use expand::expand;
 pub use skipped::Skipped;
 
@@ -135,7 +137,13 @@ impl RawDocument {
         self.title.as_deref()
     }
 
-    /// Bytes of the raw body (text or wikitext), for cutting work into even pieces.
+    /// Bytes it takes in memory, for cutting work into even pieces: those of its body (text or wikitext), and what even
+    /// a document without text takes.
+    pub fn held_bytes(&self) -> usize {
+        self.body.len() + size_of::<Self>()
+    }
+
+    /// Bytes of the raw body.
     pub fn body_bytes(&self) -> usize {
         self.body.len()
     }

@@ -16,6 +16,7 @@ use super::state::{Dropped, Position, Summary};
 use super::{Input, TokenizeConfig};
 use crate::Result;
 use crate::error::AtPath;
+use crate::progress::{CHECKING, Progress};
 use crate::world::World;
 
 /// A slice that falls to this process.
@@ -52,8 +53,11 @@ impl CorpusWriter {
         config: &TokenizeConfig,
         slices: Vec<OwnSlice>,
         inputs: &[Input],
+        progress: &Progress,
     ) -> Result<(Self, (usize, u64))> {
-        let finished = writer.finished()?;
+        let mut bar = progress.bytes(CHECKING, 0);
+        let finished = writer.finished_with(|done, total| bar.set_of(done, total))?;
+        drop(bar);
         let mut this = Self {
             writer,
             tokens_per_shard: config.tokens_per_shard,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cloze_formats::checksum::sha256_file;
+use cloze_formats::checksum::sha256_file_with;
 use cloze_formats::manifest::Source;
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +24,8 @@ pub struct Input {
     pub sha256: String,
 }
 
-/// Reads `path` through once for its size and hash.
-pub fn describe_input(path: &Path, format: &str) -> Result<Input> {
+/// Reads `path` through once for its size and hash; tells `read` of the bytes that it has read since it last did.
+pub fn describe_input(path: &Path, format: &str, read: impl FnMut(u64)) -> Result<Input> {
     // It is read twice, here and for its content: a pipe would be empty the second time.
     if !path.metadata().at(path)?.is_file() {
         return Err(Error::invalid(
@@ -33,7 +33,7 @@ pub fn describe_input(path: &Path, format: &str) -> Result<Input> {
             "expected a regular file, found something else; write it to a file first, or name it - and pipe it in",
         ));
     }
-    let (sha256, bytes) = sha256_file(path)?;
+    let (sha256, bytes) = sha256_file_with(path, read)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Input { name, format: format.to_owned(), bytes, sha256 })
 }

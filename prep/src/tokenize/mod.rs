@@ -119,7 +119,7 @@ pub fn tokenize_share(
     check_ranks(config, sources, out, world)?;
     refuse_finished(out)?;
     // Sources are read twice, for their hash and for their text; standard input can be read once.
-    let spool = Spool::fill(sources, out)?;
+    let spool = Spool::fill(sources, out, progress)?;
     let listed = spool.sources().iter().zip(sources).map(list).collect::<Result<Vec<_>>>()?;
     let (sources, listed_own, slices) = own_slices(config, spool.sources(), &listed, world);
     let inputs = describe_inputs(&sources, &listed_own, progress)?;
@@ -139,7 +139,7 @@ pub fn tokenize_share(
     if !writer.is_locked() {
         progress.warn(&format!("{}: the file system has no locks; let no two processes do the same", out.display()));
     }
-    let (mut corpus, start) = CorpusWriter::resume(writer, config, slices, &inputs)?;
+    let (mut corpus, start) = CorpusWriter::resume(writer, config, slices, &inputs, progress)?;
     let words = Arc::new(WordPiece::new(vocabulary, config.cased));
     let mut bar = progress.bytes("tokenizing", inputs.iter().map(|input| input.bytes).sum());
     let outcome = pipeline::run(&sources, &words, config, start, |event| {
@@ -208,9 +208,8 @@ fn describe_inputs(sources: &[SourceFile], listed: &[Listed], progress: &Progres
     let total = listed.iter().map(|source| source.bytes).sum();
     let bar = std::sync::Mutex::new(progress.bytes("hashing sources", total));
     let describe = |(source, listed): (&SourceFile, &Listed)| {
-        let input = Input { name: listed.name.clone(), ..describe_input(&source.path, &listed.format)? };
-        bar.lock().expect("no thread panics with the bar").add(input.bytes);
-        Ok(input)
+        let read = |bytes| bar.lock().expect("no thread panics with the bar").add(bytes);
+        Ok(Input { name: listed.name.clone(), ..describe_input(&source.path, &listed.format, read)? })
     };
     sources.par_iter().zip(listed).map(describe).collect()
 }

@@ -17,7 +17,7 @@ use crate::sources::{Document, RawDocument, ReadOptions, Skipped, SourceFile, do
 use crate::wordpiece::{Encoder, WordPiece};
 use crate::{Error, Result};
 
-/// A chunk is closed when its documents reach this many bytes.
+/// A chunk is closed when its documents take this many bytes.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks in flight per worker: being tokenized, waiting, or done and not yet written.
 const CHUNKS_PER_WORKER: usize = 4;
@@ -167,7 +167,7 @@ impl<'a> Reader<'a> {
             match document {
                 Ok(_) if to_skip > 0 => to_skip -= 1,
                 Ok(document) => {
-                    self.chunk_bytes += document.body_bytes();
+                    self.chunk_bytes += document.held_bytes();
                     self.chunk.push(document);
                 }
                 Err(error) => return self.fail(error),
@@ -318,6 +318,28 @@ fn push_lengths(mut num_tokens: usize, lengths: &mut Vec<u16>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sources::SourceKind;
+
+    #[test]
+    fn a_chunk_is_closed_at_some_time_even_of_empty_documents() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.jsonl");
+        std::fs::write(&path, "{\"text\":\"\"}\n".repeat(100_000)).unwrap();
+        let words = Arc::new(WordPiece::from_tokens(&["[UNK]".to_owned()], 0, false));
+        let sources = [SourceFile { kind: SourceKind::Jsonl, path }];
+        let (mut documents, mut chunks) = (0, 0);
+        let count = |event: Event<'_>| {
+            match event {
+                Event::Document(_) => documents += 1,
+                Event::Progress(_) => chunks += 1,
+                Event::EndOfSource(..) => {}
+            }
+            Ok(())
+        };
+        run(&sources, &words, &TokenizeConfig::default(), (0, 0), count).unwrap();
+        assert_eq!(documents, 100_000);
+        assert!(chunks > 1, "all of them in one chunk");
+    }
 
     #[test]
     fn long_sentences_are_split_and_empty_ones_dropped() {

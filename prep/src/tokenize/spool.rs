@@ -8,9 +8,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::AtPath;
+use crate::progress::Progress;
 use crate::sources::{STANDARD_INPUT, SourceFile};
 use crate::{Error, Result};
 
+/// Bytes copied at once.
+const COPY_BYTES: usize = 1 << 18;
 /// Beginning of the name of the file; the process number follows.
 const PREFIX: &str = ".standard-input-";
 
@@ -28,11 +31,11 @@ struct Spooled {
 
 impl Spool {
     /// Writes standard input to a file in `out` if one of the sources is standard input.
-    pub(super) fn fill(sources: &[SourceFile], out: &Path) -> Result<Self> {
-        Self::fill_from(sources, out, io::stdin().lock())
+    pub(super) fn fill(sources: &[SourceFile], out: &Path, progress: &Progress) -> Result<Self> {
+        Self::fill_from(sources, out, progress.endless("keeping standard input").reading(io::stdin().lock()))
     }
 
-    fn fill_from(sources: &[SourceFile], out: &Path, mut input: impl io::Read) -> Result<Self> {
+    fn fill_from(sources: &[SourceFile], out: &Path, input: impl io::Read) -> Result<Self> {
         let is_input = |source: &&SourceFile| source.path == Path::new(STANDARD_INPUT);
         let mut spool = Self { sources: sources.to_vec(), file: None };
         match sources.iter().filter(is_input).count() {
@@ -46,7 +49,7 @@ impl Spool {
         let mut file = File::create(&path).at(&path)?;
         file.lock().at(&path)?;
         spool.file = Some(Spooled { path: path.clone(), _lock: file.try_clone().at(&path)? });
-        io::copy(&mut input, &mut file).at(&path)?;
+        io::copy(&mut io::BufReader::with_capacity(COPY_BYTES, input), &mut file).at(&path)?;
         for source in spool.sources.iter_mut().filter(|source| is_input(&&**source)) {
             source.path.clone_from(&path);
         }

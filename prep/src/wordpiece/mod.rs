@@ -27,7 +27,6 @@ use cloze_formats::vocabulary::Vocabulary;
 
 pub use decode::decode;
 pub use encoder::Encoder;
-pub(crate) use encoder::for_each_word;
 pub(crate) use normalize::Normalizer;
 use trie::{NodeId, Trie};
 

@@ -6,6 +6,8 @@
 use unicode_categories::UnicodeCategories;
 use unicode_normalization_alignments::char::{canonical_combining_class, decompose_canonical};
 
+use super::MAX_CHARS_PER_WORD;
+
 /// What a normalised character is to the word cutter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -27,6 +29,11 @@ pub(crate) struct Normalized {
     pub(crate) end: u32,
 }
 
+/// Bytes of text that [`Normalizer::words`] normalises before it hands out their words.
+const BLOCK_BYTES: usize = 16 << 10;
+/// Of a longer word this much is handed out: enough to see that it is one.
+const WORD_CHARS: usize = MAX_CHARS_PER_WORD + 1;
+
 /// Normalises into buffers that it keeps.
 #[derive(Default)]
 pub(crate) struct Normalizer {
@@ -43,21 +50,62 @@ impl Normalizer {
         self.out.clear();
         self.decomposed.clear();
         for (char, source) in text.chars().zip(0u32..) {
-            if is_dropped(char) {
-                continue;
-            }
-            let char = if is_whitespace(char) { ' ' } else { char };
-            let apart = is_cjk(char);
-            if apart {
-                self.push(' ', source, cased);
-            }
-            self.push(char, source, cased);
-            if apart {
-                self.push(' ', source, cased);
-            }
+            self.take(char, source, cased);
         }
         self.flush_marks();
         &self.out
+    }
+
+    /// Calls `word` with the words of `text`, normalised; of those with more than [`MAX_CHARS_PER_WORD`] characters it sees
+    /// the first ones, one more than that. Their sources are void.
+    ///
+    /// # Memory usage
+    /// Less than a megabyte, whatever the text.
+    pub(crate) fn words(&mut self, text: &str, cased: bool, mut word: impl FnMut(&[Normalized])) {
+        self.out.clear();
+        self.decomposed.clear();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (block, after) = rest.split_at(rest.floor_char_boundary(BLOCK_BYTES));
+            for char in block.chars() {
+                self.take(char, 0, cased);
+                self.thin_out_marks();
+            }
+            rest = after;
+            // The last word may go on in the next block.
+            let begun = self.out.iter().rposition(|char| kind(char.char) != Kind::Word).map_or(0, |last| last + 1);
+            for_each_word(&self.out[..begun], &mut word);
+            self.out.drain(..begun);
+            self.out.truncate(WORD_CHARS);
+        }
+        self.flush_marks();
+        for_each_word(&self.out, &mut word);
+    }
+
+    /// Keeps a run of marks without end short, where only words matter: those that will be stripped go now, and where
+    /// more are left than a word can have, their word is too long in any order.
+    fn thin_out_marks(&mut self) {
+        if self.decomposed.len() > 4 * WORD_CHARS {
+            self.decomposed.retain(|(_, char, _)| !char.is_mark_nonspacing());
+            // With the starter before them.
+            self.decomposed.truncate(1 + WORD_CHARS);
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, char: char, source: u32, cased: bool) {
+        if is_dropped(char) {
+            return;
+        }
+        let char = if is_whitespace(char) { ' ' } else { char };
+        let apart = is_cjk(char);
+        if apart {
+            self.push(' ', source, cased);
+        }
+        self.push(char, source, cased);
+        if apart {
+            self.push(' ', source, cased);
+        }
     }
 
     fn push(&mut self, char: char, source: u32, cased: bool) {
@@ -96,6 +144,27 @@ impl Normalizer {
             }
             self.out.extend(char.to_lowercase().map(|char| Normalized { char, source, end: source + 1 }));
         }
+    }
+}
+
+/// Cuts normalised characters into words: runs of word characters, and every punctuation character alone.
+pub(crate) fn for_each_word<'a>(chars: &'a [Normalized], mut word: impl FnMut(&'a [Normalized])) {
+    let mut start = 0;
+    for (position, char) in chars.iter().enumerate() {
+        let kind = kind(char.char);
+        if kind == Kind::Word {
+            continue;
+        }
+        if start < position {
+            word(&chars[start..position]);
+        }
+        if kind == Kind::Punctuation {
+            word(&chars[position..=position]);
+        }
+        start = position + 1;
+    }
+    if start < chars.len() {
+        word(&chars[start..]);
     }
 }
 

@@ -13,7 +13,8 @@ use tokenizers::{
     NormalizedString, Normalizer as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _, Tokenizer,
 };
 
-use super::encoder::{for_each_word, push_utf8};
+use super::encoder::push_utf8;
+use super::normalize::for_each_word;
 use super::*;
 
 fn normalizer(cased: bool) -> BertNormalizer {
@@ -176,6 +177,31 @@ fn odd_strings_are_cut_as_tokenizers_does() {
     for cased in [false, true] {
         let mut pair = Pair::new(&tokens, cased);
         texts.iter().for_each(|text| pair.check(text));
+    }
+}
+
+/// Long chunks are normalised in blocks, whose borders must not be seen: words, marks and characters lie across them.
+#[test]
+fn text_without_white_space_is_cut_as_tokenizers_does_however_long() {
+    let marks = ["\u{323}\u{301}", "\u{302e}\u{1d165}\u{301}", "\u{94d}", "\u{1d16d}\u{302e}\u{323}"];
+    let mut texts: Vec<String> = ["a", "é", "日本", "각", "𝔸b", "İ!", "\u{301}", "\u{302e}", "\u{1d16d}\u{302e}"]
+        .map(|part| part.repeat(50_000 / part.len()))
+        .to_vec();
+    for (i, mark) in marks.iter().enumerate() {
+        texts.push(format!("{}a{}b!x{mark}", "né,".repeat(6_000 + i), mark.repeat(9_000)));
+        texts.push(format!("«{}", mark.repeat(9_000)));
+        texts.push(format!("e{}.", mark.repeat(50)).repeat(200));
+    }
+    // Words of about the longest length around every place where a block may end.
+    texts.extend((0..12).map(|i| (i..500).map(|n| "ö".repeat(1 + n % 103) + "-").collect::<String>()));
+    texts.extend((0..7).map(|i| "x".repeat(i) + &"日ｱ한é\u{301}don't".repeat(2_000)));
+    let tokens = mixed_vocabulary();
+    for cased in [false, true] {
+        let mut pair = Pair::new(&tokens, cased);
+        for text in &texts {
+            assert!(text.len() > 16 << 10, "{}", text.len());
+            pair.check(text);
+        }
     }
 }
 

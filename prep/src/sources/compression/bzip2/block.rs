@@ -40,18 +40,21 @@ pub(super) struct Block {
 }
 
 impl BlockDecoder {
-    /// Decodes the block that begins, with its magic, at bit `start` of `bytes`; bits from `end` on are not there.
-    pub(super) fn decode(&mut self, bytes: &[u8], start: usize, end: usize) -> Result<Block> {
+    /// Decodes the block that begins, with its magic, at bit `start` of `bytes`; bits from `end` on are not there. It is
+    /// given up as [`Problem::Large`] where runs make more than `most` bytes of it.
+    pub(super) fn decode(&mut self, bytes: &[u8], start: usize, end: usize, most: usize) -> Result<Block> {
         let mut bits = Bits::new(bytes, start, end);
-        match self.decode_bits(&mut bits) {
+        match self.decode_bits(&mut bits, most) {
             // What was made of bits that are not there means nothing, be it an error or not.
             _ if bits.overrun() => Err(Problem::Short),
+            // All of its bits were there.
+            Err(Problem::Large) => Err(Problem::Large),
             Err(_) if bits.position() + LONGEST_CODE as usize > end => Err(Problem::Short),
             decoded => decoded,
         }
     }
 
-    fn decode_bits(&mut self, bits: &mut Bits<'_>) -> Result<Block> {
+    fn decode_bits(&mut self, bits: &mut Bits<'_>, most: usize) -> Result<Block> {
         if bits.take(48) != BLOCK_MAGIC {
             return Err(Problem::Damaged("no block begins here"));
         }
@@ -70,7 +73,7 @@ impl BlockDecoder {
             return Err(Problem::Damaged("its origin lies outside"));
         }
         self.link_rows(&counts);
-        let bytes = self.walk(origin);
+        let bytes = self.walk(origin, most)?;
         if crc32(&bytes) != crc {
             return Err(Problem::Damaged("its checksum differs"));
         }
@@ -158,22 +161,23 @@ impl BlockDecoder {
 
     /// Follows the rows from `origin` once for each, undoing the run lengths of the very first step: four equal bytes are
     /// followed by the number of further ones.
-    fn walk(&mut self, origin: usize) -> Vec<u8> {
+    fn walk(&mut self, origin: usize, most: usize) -> Result<Vec<u8>> {
         self.paths.walk_all(&mut self.rows, origin);
         let mut out = Vec::with_capacity(self.rows.len() + self.rows.len() / 16);
         let (mut previous, mut equal) = (0u8, 0u32);
-        // `for_each` goes through the pieces one after the other; a `for` asks for the next piece at each byte.
-        self.paths.chain(self.rows.len()).for_each(|byte| {
+        // `try_for_each` goes through the pieces one after the other; a `for` asks for the next piece at each byte.
+        self.paths.chain(self.rows.len()).try_for_each(|byte| {
             if equal == 4 {
                 out.resize(out.len() + usize::from(byte), previous);
                 equal = 0;
-                return;
+                return if out.len() > most { Err(Problem::Large) } else { Ok(()) };
             }
             equal = if byte == previous { equal + 1 } else { 1 };
             previous = byte;
             out.push(byte);
-        });
-        out
+            Ok(())
+        })?;
+        Ok(out)
     }
 }
 

@@ -6,8 +6,11 @@
 //! contains by chance (one in 10^14 bits) cuts a block in two: its first half is found to be short, and is decoded again
 //! together with what follows. No byte is handed out before the checksum of its block was compared.
 //!
+//! Runs of one byte make up to 46 MB of a block. Such blocks do not wait for their turn decoded: their worker gives them up,
+//! and who reads decodes them when they are due.
+//!
 //! # Memory usage
-//! About 6 MB for each thread, whatever the size of the file.
+//! About 6 MB for each thread, 10 MB at most, and 64 MB for one block of runs, whatever the size of the file.
 
 mod bits;
 mod block;
@@ -27,14 +30,28 @@ use split::{Segment, Segments};
 
 /// Segments that a block may be cut into by marks that are none.
 const MAX_CUTS: usize = 4;
+/// Bytes of a block that may wait decoded; those of text have no more than 900,000 or hardly more.
+const MAX_WAITING_BYTES: usize = 2 << 20;
 
 /// Why a block could not be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Problem {
     /// It goes on where the bits end.
     Short,
+    /// It is whole so far as is known, and has more bytes than were wanted.
+    Large,
     /// It contradicts itself; in which way.
     Damaged(&'static str),
+}
+
+impl Problem {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Short => "it does not end",
+            Self::Large => "it is too large",
+            Self::Damaged(what) => what,
+        }
+    }
 }
 
 type Decoded = Result<Block, Problem>;
@@ -87,11 +104,15 @@ impl Decoder {
                 self.end_stream(&segment)?;
                 continue;
             };
-            let block = match decoded.recv() {
-                Ok(Err(Problem::Short)) => self.decode_cut((*segment).clone())?,
-                Ok(Err(Problem::Damaged(what))) => return Err(damaged(&segment, what)),
-                Ok(Ok(block)) => self.check_end(&segment, block)?,
+            let decoded = match decoded.recv() {
+                Ok(Err(Problem::Large)) => self.decode(&segment),
+                Ok(decoded) => decoded,
                 Err(_) => return Err(io::Error::other("a decoding thread has stopped")),
+            };
+            let block = match decoded {
+                Err(Problem::Short) => self.decode_cut((*segment).clone())?,
+                Err(problem) => return Err(damaged(&segment, problem.name())),
+                Ok(block) => self.check_end(&segment, block)?,
             };
             if !block.bytes.is_empty() {
                 return Ok(block.bytes);
@@ -114,17 +135,22 @@ impl Decoder {
                 Ok(Ticket::Failed(error)) => return Err(error),
                 Err(_) => break,
             }
-            match self.blocks.decode(&whole.bytes, whole.first, whole.end) {
+            match self.decode(&whole) {
                 Ok(block) => return self.check_end(&whole, block),
                 Err(Problem::Short) => {}
-                Err(Problem::Damaged(what)) => return Err(damaged(&whole, what)),
+                Err(problem) => return Err(damaged(&whole, problem.name())),
             }
         }
         // Where the stream's end is to be seen, it was not the file that was cut.
         match whole.at_end && !stream_ends {
             true => Err(io::ErrorKind::UnexpectedEof.into()),
-            false => Err(damaged(&whole, "it does not end")),
+            false => Err(damaged(&whole, Problem::Short.name())),
         }
+    }
+
+    /// Decodes a block of any size: one at a time.
+    fn decode(&mut self, segment: &Segment) -> Decoded {
+        self.blocks.decode(&segment.bytes, segment.first, segment.end, usize::MAX)
     }
 
     /// A block must be followed by a mark; notes its checksum.
@@ -247,7 +273,7 @@ fn work(queue: &Mutex<Receiver<Job>>) {
     let mut blocks = BlockDecoder::default();
     loop {
         let Ok(job) = queue.lock().expect("no worker panics while it takes a job").recv() else { return };
-        let decoded = blocks.decode(&job.segment.bytes, job.segment.first, job.segment.end);
+        let decoded = blocks.decode(&job.segment.bytes, job.segment.first, job.segment.end, MAX_WAITING_BYTES);
         // Nobody waits for it any more when reading has stopped.
         let _ = job.result.send(decoded);
     }

@@ -107,6 +107,30 @@ fn damage_is_named_with_its_place() {
     assert_eq!(decode(&followed, 2).unwrap_err(), format!("something else follows at byte {}", one.len()));
 }
 
+/// 46 MB of one byte are a block of a few dozen bytes: decoded, one for each thread would take all memory.
+#[test]
+fn blocks_of_runs_are_decoded_when_they_are_due_and_not_before() {
+    let text = [prose(100_000), vec![b'x'; 100_000_000], prose(100_000)].concat();
+    let encoded = encode(&text, 9);
+    assert!(decode(&encoded, 8).unwrap() == text);
+    let starts: Vec<Segment> = Segments::new(counted(&encoded)).map(Result::unwrap).collect();
+    let sizes = starts.iter().filter(|segment| !segment.ends_stream()).map(|segment| {
+        let decode = |most| BlockDecoder::default().decode(&segment.bytes, segment.first, segment.end, most);
+        let whole = decode(usize::MAX).map(|block| block.bytes.len()).unwrap();
+        let waits = decode(MAX_WAITING_BYTES).map(|block| block.bytes.len());
+        assert_eq!(waits, if whole > MAX_WAITING_BYTES { Err(Problem::Large) } else { Ok(whole) });
+        whole
+    });
+    let sizes: Vec<usize> = sizes.collect();
+    assert!(sizes.iter().filter(|&&size| size > 40_000_000).count() >= 1, "{sizes:?}");
+    // Their damage is found as that of others is.
+    let large = sizes.iter().position(|&size| size > 40_000_000).unwrap();
+    let start = starts[large].byte_of(starts[large].first);
+    let mut damaged = encoded.clone();
+    damaged[start as usize + 8] ^= 1;
+    assert_eq!(decode(&damaged, 2).unwrap_err(), format!("the block at byte {start}: its checksum differs"));
+}
+
 /// Compressed data may contain a mark by chance; here one is pretended.
 #[test]
 fn a_block_that_a_false_mark_cuts_in_two_is_put_together() {
@@ -129,7 +153,8 @@ fn a_block_that_a_false_mark_cuts_in_two_is_put_together() {
             for piece in pieces {
                 let (result, decoded) = sync_channel(1);
                 let ends = piece.ends_stream();
-                result.send(BlockDecoder::default().decode(&piece.bytes, piece.first, piece.end)).unwrap();
+                let decoded_piece = BlockDecoder::default().decode(&piece.bytes, piece.first, piece.end, usize::MAX);
+                result.send(decoded_piece).unwrap();
                 sender.send(Ticket::Segment(Arc::new(piece), (!ends).then_some(decoded))).unwrap();
             }
         }
