@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use cloze_formats::ErrorKind;
+
 /// An error of the trainer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -10,6 +12,14 @@ pub enum Error {
     #[error("{}: {message}", path.display())]
     File {
         /// The file or directory.
+        path: PathBuf,
+        /// Expected, found, and what to do.
+        message: String,
+    },
+    /// A file of a checkpoint that is not as it was written.
+    #[error("{}: {message}", path.display())]
+    Damaged {
+        /// The file.
         path: PathBuf,
         /// Expected, found, and what to do.
         message: String,
@@ -138,6 +148,22 @@ impl Error {
     /// An [`Error::File`].
     pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
         Self::File { path: path.as_ref().to_path_buf(), message: message.into() }
+    }
+
+    /// An [`Error::Damaged`].
+    pub fn damaged(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Self::Damaged { path: path.as_ref().to_path_buf(), message: message.into() }
+    }
+
+    /// Whether a file is not as it was written or is gone, rather than out of reach or of another version.
+    pub fn is_damage(&self) -> bool {
+        let is_gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Io { source, .. } => is_gone(source),
+            Self::Formats(error) => matches!(error.kind(), ErrorKind::Io(source) if is_gone(source)),
+            _ => false,
+        }
     }
 
     /// An [`Error::Io`], for `map_err`.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use cloze_formats::dataset::Dataset;
-use cloze_torch_ext::set_num_threads;
+use cloze_torch_ext::{set_deterministic, set_num_threads};
 use tch::Device;
 
 use crate::checkpoint::{self, State};
@@ -46,11 +46,18 @@ pub fn resume(resume: bool, init: Option<&Path>, out: &Path, task: &str, group: 
     let found = if group.is_first() { newest(init, out, task).map(Some) } else { Ok(None) };
     if let Some(resumed) = group.agree(found)? {
         group.maximum(resumed.state.position.step as f64)?;
-        return Ok(Some(resumed));
+        return group.agree(Ok(Some(resumed)));
     }
     // The first process has verified it.
     let step = group.maximum(0.0)? as u64;
-    checkpoint::at_step(out, step).map(|(dir, state)| Some(Resumed { run: None, dir, state }))
+    let found = checkpoint::at_step(out, step).map_err(|error| {
+        let rank = group.world().rank;
+        Error::Invalid(format!(
+            "{error}; expected rank {rank} to see the checkpoint of step {step} that rank 0 resumes from: put the run on a file \
+             system that all processes share"
+        ))
+    });
+    group.agree(found).map(|(dir, state)| Some(Resumed { run: None, dir, state }))
 }
 
 fn newest(init: Option<&Path>, out: &Path, task: &str) -> Result<Resumed> {
@@ -130,16 +137,25 @@ fn for_any_process<R: Recipe>(mut recipe: R, world: &World) -> R {
     recipe
 }
 
-/// Checks that all processes are to do the same: recipe and data.
+/// Checks that all processes are to do the same: recipe, data, and what is `measured` on.
 ///
 /// # Errors
 /// They differ.
-pub fn same<R: Recipe>(group: &Group, recipe: &R, dataset: &Dataset) -> Result<()> {
+pub fn same<'a, R: Recipe>(
+    group: &Group,
+    recipe: &R,
+    dataset: &Dataset,
+    measured: impl IntoIterator<Item = &'a Dataset>,
+) -> Result<()> {
     let mut recipe = recipe.clone();
     let run = recipe.run_mut();
     (run.device, run.threads) = (String::new(), None);
     group.same("recipe", &settings(&recipe).map(|(key, value)| format!("{key} = {value}\n")).collect::<String>())?;
-    group.same("dataset (checksum of its manifest)", &data::identity(dataset).manifest)
+    let manifest = |dataset: &Dataset| data::identity(dataset).manifest;
+    group.same("dataset (checksum of its manifest)", &manifest(dataset))?;
+    let measured: Vec<String> = measured.into_iter().map(manifest).collect();
+    let measured = if measured.is_empty() { "none".to_owned() } else { measured.join("\n") };
+    group.same("held-out or dev datasets (checksums of their manifests)", &measured)
 }
 
 /// Settles device, precision and threads in place: processes of one machine share its GPUs or its cores.
@@ -154,6 +170,9 @@ pub fn start_torch(run: &mut RunSection, world: &World) -> Result<Device> {
         _ => "cpu".to_owned(),
     };
     run.precision = run.precision.settle(device)?;
+    if run.deterministic && device != Device::Cpu {
+        set_deterministic(true)?;
+    }
     let threads = *run.threads.get_or_insert_with(|| world.threads());
     set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX))?;
     Ok(device)

@@ -121,6 +121,18 @@ fn a_run_with_only_damaged_checkpoints_says_so() {
 }
 
 #[test]
+fn a_checkpoint_of_another_version_is_neither_passed_over_nor_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, out) = finished(dir.path());
+    let last = checkpoints(&out).pop().unwrap();
+    let state = fs::read_to_string(last.join("state.json")).unwrap();
+    fs::write(last.join("state.json"), state.replacen("\"version\": 1", "\"version\": 2", 1)).unwrap();
+    let message = fail(&resume(&data, &out));
+    assert!(message.ends_with("found \"cloze-checkpoint\" of version 2; use the Cloze that wrote it"), "{message}");
+    assert_eq!(checkpoints(&out).pop().unwrap(), last);
+}
+
+#[test]
 fn a_checkpoint_is_not_written_again_where_nothing_has_changed() {
     let dir = tempfile::tempdir().unwrap();
     let (data, out) = finished(dir.path());

@@ -214,6 +214,16 @@ fn processes_with_different_recipes_or_bad_input_leave_nothing_behind() {
     );
     assert_eq!(first.status.code(), Some(2));
     assert!(!stderr(&first).contains("error"), "one process tells: {}", stderr(&first));
+    // Without this the processes would measure at different steps, and wait for each other.
+    let port = free_port();
+    let other = place.rank(&out, 1, 2, port, &["--held-out", text(&place.data)]).spawn().unwrap();
+    let first = place.rank(&out, 0, 2, port, &[]).output().unwrap();
+    let line = one_line(&other.wait_with_output().unwrap());
+    assert!(
+        line.starts_with("error: held-out or dev datasets (checksums of their manifests): expected the same"),
+        "{line}"
+    );
+    assert_eq!(first.status.code(), Some(2));
     let missing = run(&["pretrain", "--data", "nowhere", "--out", text(&out), "--spawn", "2"]);
     assert!(one_line(&missing).starts_with("error: nowhere: expected a dataset directory"));
     assert!(!out.exists());

@@ -12,7 +12,8 @@ use cloze_formats::dataset::verify_shard;
 use cloze_formats::manifest::VocabularyInfo;
 use cloze_formats::schema::Layout;
 use cloze_formats::{
-    CorpusRow, DatasetSpec, DatasetWriter, Kind, Manifest, PretrainRow, Row, SquadRow, StaticMask, Vocabulary,
+    CorpusRow, DatasetSpec, DatasetWriter, GlueRow, Kind, Label, Manifest, PretrainRow, Row, SquadRow, StaticMask,
+    Vocabulary,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -82,7 +83,10 @@ fn template(dir: &Path, kind: Kind) -> Template {
         let (tokens, a) = (ids[..].into(), 4);
         let offsets = [u32::from(i)];
         let row: Row<'_> = match kind {
-            Kind::Corpus => CorpusRow { document_id: i.into(), token_ids: tokens, sentence_lengths: &[4, 2] }.into(),
+            Kind::Corpus => {
+                let words = [7u32, 8, 9, 10 + u32::from(i), 11, 12];
+                CorpusRow { document_id: i.into(), token_ids: words[..].into(), sentence_lengths: &[4, 2] }.into()
+            }
             Kind::Pretrain => {
                 let masked = Some(StaticMask { positions: &[1, 4], inputs: ids[1..3].into() });
                 PretrainRow { input_ids: tokens, segment_a_length: a, next_sentence_label: i.is_multiple_of(2), masked }
@@ -102,8 +106,8 @@ fn template(dir: &Path, kind: Kind) -> Template {
             }
             .into(),
             Kind::Glue => {
-                let label = Some(i.into());
-                cloze_formats::GlueRow { input_ids: tokens, segment_a_length: a, label, row_id: i.into() }.into()
+                let label = Some(Label::Class(i.into()));
+                GlueRow { input_ids: tokens, segment_a_length: a, label, row_id: i.into() }.into()
             }
         };
         shard.push(row).expect("a valid row");

@@ -19,6 +19,7 @@ use crate::interop::vocabulary::{TOKENIZER_CONFIG, VOCABULARY, tokenizer_config}
 use crate::interop::{huggingface, safetensors};
 use crate::model::Bert;
 use crate::optim::{Optimizer, OptimizerState};
+use crate::progress::say;
 pub use state::{DataIdentity, FileSum, OptimizerInfo, Position, State};
 
 use state::STATE;
@@ -79,7 +80,8 @@ pub fn save(run: &Path, snapshot: &Snapshot<'_>, keep: Keep) -> Result<PathBuf> 
         }
         fs::rename(&unfinished, &dir).map_err(Error::io(&dir))?;
         durable::sync_parent(&dir)?;
-        remove(&replaced)
+        clear(&replaced);
+        Ok(())
     });
     if let Err(error) = published {
         let _ = tidy(run);
@@ -89,10 +91,16 @@ pub fn save(run: &Path, snapshot: &Snapshot<'_>, keep: Keep) -> Result<PathBuf> 
         list(run)?.into_iter().filter(|(_, other)| *other != dir).partition(|(other, _)| *other > step);
     others.truncate((others.len() + 1).saturating_sub(keep.newest));
     others.retain(|(other, _)| !keep.every.is_some_and(|every| other.is_multiple_of(every)));
-    for (_, old) in later.into_iter().chain(others) {
-        remove(&old)?;
-    }
+    later.into_iter().chain(others).for_each(|(_, old)| clear(&old));
     Ok(dir)
+}
+
+/// Removes what is no longer needed. Where that fails, as it does on NFS while another program reads there, nothing is lost:
+/// the run goes on.
+fn clear(old: &Path) {
+    if let Err(error) = remove(old) {
+        say(&format!("{error}; it is left behind"));
+    }
 }
 
 /// Notes in the checkpoint `dir` that the run stands at `position`, where model and optimizer are as they were.
@@ -194,7 +202,7 @@ fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
 /// one that is tried next.
 ///
 /// # Errors
-/// There is no whole checkpoint.
+/// There is no whole checkpoint, or a newer one cannot be read or is of another version.
 pub fn newest(run: &Path, mut report: impl FnMut(&Error, Option<&Path>)) -> Result<(PathBuf, State)> {
     let mut left = list(run)?;
     if left.is_empty() {
@@ -203,7 +211,9 @@ pub fn newest(run: &Path, mut report: impl FnMut(&Error, Option<&Path>)) -> Resu
     while let Some((_, dir)) = left.pop() {
         match verify(&dir) {
             Ok(state) => return Ok((dir, state)),
-            Err(error) => report(&error, left.last().map(|(_, dir)| dir.as_path())),
+            Err(error) if error.is_damage() => report(&error, left.last().map(|(_, dir)| dir.as_path())),
+            // It may be whole, and a run that went on from an earlier one would remove it.
+            Err(error) => return Err(error),
         }
     }
     Err(Error::OnlyDamaged { path: run.to_owned() })
@@ -235,7 +245,7 @@ pub fn verify(dir: &Path) -> Result<State> {
                 short(&expected.sha256),
                 short(&sha256)
             );
-            return Err(Error::file(dir.join(name), message));
+            return Err(Error::damaged(dir.join(name), message));
         }
     }
     Ok(state)

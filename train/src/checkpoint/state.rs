@@ -30,6 +30,9 @@ pub struct Position {
     pub num_skipped: u64,
     /// Of these, the ones since the last update.
     pub num_skipped_in_a_row: u64,
+    /// Of these, the ones that no lower loss scale may mend.
+    #[serde(default)]
+    pub num_failed_in_a_row: u64,
     /// Step of the last held-out measurement or evaluation.
     pub measured_step: Option<u64>,
     /// Epoch of the last evaluation.
@@ -136,7 +139,7 @@ impl State {
         let path = dir.join(STATE);
         let bytes = fs::read(&path).map_err(Error::io(&path))?;
         let value: serde_json::Value = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::file(&path, format!("expected a checkpoint's state: {e}")))?;
+            .map_err(|e| Error::damaged(&path, format!("expected a checkpoint's state: {e}; use an earlier one")))?;
         if value["format"] != FORMAT || value["version"] != VERSION {
             let message = format!(
                 "expected \"{FORMAT}\" of version {VERSION}, found {} of version {}; use the Cloze that wrote it",
@@ -145,7 +148,7 @@ impl State {
             return Err(Error::file(&path, message));
         }
         let state: Self = serde_json::from_value(value).map_err(|e| {
-            Error::file(&path, format!("expected a checkpoint's state, found: {e}; use an earlier one"))
+            Error::damaged(&path, format!("expected a checkpoint's state, found: {e}; use an earlier one"))
         })?;
         let found = self_checksum(bytes);
         if found != state.checksum {
@@ -153,7 +156,7 @@ impl State {
                 "expected checksum {}, found {found}; the checkpoint is damaged: restore the file or use an earlier checkpoint",
                 state.checksum
             );
-            return Err(Error::file(&path, message));
+            return Err(Error::damaged(&path, message));
         }
         // A checkpoint that a user has copied may have any name.
         if let Some(expected) = step_of_dir(dir).filter(|expected| *expected != state.position.step) {
@@ -161,7 +164,7 @@ impl State {
                 "expected step {expected}, as the directory's name says, found {}; give it its own name back",
                 state.position.step
             );
-            return Err(Error::file(&path, message));
+            return Err(Error::damaged(&path, message));
         }
         Ok(state)
     }

@@ -142,11 +142,12 @@ struct Begun<'a> {
 impl Begun<'_> {
     /// Trains `task`, fed by `gather`, to its end or to a signal.
     fn train<T: Task>(self, gather: T::Gather, mut task: T) -> Result<Summary> {
-        let Self { options, recipe, train, bert, optimizer, position, total_steps, signals, resumed, group, .. } = self;
+        let Self { options, recipe, train, dev, bert, optimizer, position, total_steps, signals, resumed, group } =
+            self;
         let stream = Arc::new(Stream::new(gather, stream_config(&recipe, group.world())));
         let planned = print_plan(&recipe, &bert, &train, &stream, position.cursor, total_steps, group.world());
         group.agree(planned)?;
-        setup::same(&group, &recipe, &train)?;
+        setup::same(&group, &recipe, &train, dev.iter().map(|set| &*set.dataset))?;
         let (_locked, saved) = setup::enter(resumed, &options.out, &group)?;
         let is_first = group.is_first();
         let trainer = Trainer {

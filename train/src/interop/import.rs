@@ -92,7 +92,7 @@ pub fn run(options: &ImportOptions) -> Result<Summary> {
     summary.add("input", input.display().to_string(), input.display().to_string());
     summary.add("format", format.to_string(), format.to_string());
     if is_tanh {
-        summary.add("hidden_act", "gelu_new", "gelu -> gelu_new: what this format calls gelu is the tanh form");
+        summary.add("hidden_act", "gelu_new", "gelu -> gelu_new: what this format calls gelu is the tanh form (for weights of the erf form: \"model_type\": \"bert\" in --config)");
     }
     model.report(&mut summary, old_size);
     summary.add("renamed", num_renamed, num_renamed.to_string());

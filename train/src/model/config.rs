@@ -156,15 +156,16 @@ impl BertConfig {
             ("max_position_embeddings", self.max_position_embeddings),
             ("type_vocab_size", self.type_vocab_size),
         ];
-        // Far above any use, and low enough to name the weights of all.
+        // Far above any use, and low enough to name the weights of all, and to count them in 63 bits.
         const MOST_LAYERS: i64 = 1024;
+        const MOST: i64 = 1 << 22;
         if self.num_hidden_layers > MOST_LAYERS {
             let found = self.num_hidden_layers;
             return Err(Error::Invalid(format!("num_hidden_layers: expected at most {MOST_LAYERS}, found {found}")));
         }
         for (name, value) in positive {
-            if !(1..=i64::from(i32::MAX)).contains(&value) {
-                return Err(Error::Invalid(format!("{name}: expected at least 1 and less than 2^31, found {value}")));
+            if !(1..=MOST).contains(&value) {
+                return Err(Error::Invalid(format!("{name}: expected at least 1 and at most {MOST}, found {value}")));
             }
         }
         if self.hidden_size % self.num_attention_heads != 0 {
@@ -263,7 +264,7 @@ mod tests {
             change("\"hidden_size\": 32", "\"hidden_size\": 30"),
             "hidden_size: expected a multiple of num_attention_heads (4), found 30"
         );
-        assert_eq!(change(": 64", ": 0"), "vocab_size: expected at least 1 and less than 2^31, found 0");
+        assert_eq!(change(": 64", ": 0"), "vocab_size: expected at least 1 and at most 4194304, found 0");
         assert_eq!(
             change("\"bert\"", "\"roberta\""),
             "model_type: expected \"bert\", found \"roberta\"; other architectures are not supported"

@@ -109,7 +109,7 @@ fn ready(
 
 fn train(options: &PretrainOptions, ready: Ready, group: Rc<Group>, signals: Signals) -> Result<Summary> {
     let Ready { recipe, dataset, held_out, bert, optimizer, position, stream, resumed } = ready;
-    setup::same(&group, &recipe, &dataset)?;
+    setup::same(&group, &recipe, &dataset, held_out.iter().map(|held_out| &*held_out.dataset))?;
     let (_locked, saved) = setup::enter(resumed, &options.out, &group)?;
     let is_first = group.is_first();
     let trainer = Trainer {
@@ -327,9 +327,9 @@ fn held_out(
     let masking = masking(&recipe.data, &held_out)?;
     // Natural order and a fixed epoch: the same masks at every measurement.
     let stream_config = stream_config(recipe, false, recipe.data.held_out_instances, world);
-    let gather = PretrainGather::new(held_out, masking, recipe.run.seed)?;
+    let gather = PretrainGather::new(Arc::clone(&held_out), masking, recipe.run.seed)?;
     let batch = Stream::new(gather, stream_config).global_batch(Cursor::default())?;
-    Ok(Some(HeldOut { batch }))
+    Ok(Some(HeldOut { dataset: held_out, batch }))
 }
 
 fn summarize(run: &Path, bert: &Bert, outcome: &Outcome) -> Result<Summary> {

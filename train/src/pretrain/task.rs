@@ -1,5 +1,8 @@
 //! What a step of pre-training is, and what is measured.
 
+use std::sync::Arc;
+
+use cloze_formats::dataset::Dataset;
 use cloze_formats::stream::{GlobalBatch, PretrainBatch, PretrainGather};
 use serde_json::{Map, Value, json};
 
@@ -14,6 +17,7 @@ use crate::world::{DataParallel, Group};
 
 /// Held-out instances, gathered once.
 pub(super) struct HeldOut {
+    pub(super) dataset: Arc<Dataset>,
     pub(super) batch: GlobalBatch<PretrainBatch>,
 }
 

@@ -7,10 +7,11 @@ use super::Recipe;
 use crate::error::{Error, Result};
 
 /// Settings that may change when a run is resumed, because they decide little or nothing of what it computes.
-const FREE_ON_RESUME: [&str; 15] = [
+const FREE_ON_RESUME: [&str; 16] = [
     "run.device",
     "run.threads",
     "run.precision",
+    "run.deterministic",
     "run.log_every",
     "run.checkpoint_every",
     "run.keep_checkpoints",
@@ -26,8 +27,14 @@ const FREE_ON_RESUME: [&str; 15] = [
 ];
 
 /// Of the free settings, those after which the run goes on correctly but no longer bit for bit.
-const NOT_BIT_FOR_BIT: [&str; 5] =
-    ["run.device", "run.threads", "run.precision", "run.max_loss_spike", "data.micro_batch_tokens"];
+const NOT_BIT_FOR_BIT: [&str; 6] = [
+    "run.device",
+    "run.threads",
+    "run.precision",
+    "run.deterministic",
+    "run.max_loss_spike",
+    "data.micro_batch_tokens",
+];
 
 /// Checks that a run begun with `stored` may go on with `now`, and returns a notice per change that gives up
 /// bit-for-bit continuation. `path` is the checkpoint, for the error.

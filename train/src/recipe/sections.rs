@@ -15,12 +15,15 @@ pub struct RunSection {
     pub seed: u64,
     /// `auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`. Default `auto`.
     pub device: String,
-    /// Threads on the CPU. Default: all cores, shared evenly with processes on the same cores. In fp32, and where there are no other processes, they make up to 4 workers that
-    /// compute micro-batches side by side. Resuming with another number is no longer bit for bit.
+    /// Threads on the CPU. Default: all cores, shared evenly with processes on the same cores. In fp32, and where there are no
+    /// other processes, they make up to 4 workers that compute micro-batches side by side. Resuming with another number is no longer bit for bit.
     pub threads: Option<u32>,
     /// `auto` (bf16 on a GPU that has it, else fp32), `fp32`, `tf32`, `bf16` or `fp16`. Default `auto`. Parameters, moments,
     /// gradients and losses are fp32 whatever it is. Resuming with another is no longer bit for bit.
     pub precision: Precision,
+    /// On a GPU: kernels that give the same bits each time, without which resuming there is not bit for bit. They are slower.
+    /// Default false. A CPU always computes so.
+    pub deterministic: bool,
     /// fp16: what the loss is multiplied with at first. Default 65,536.
     pub initial_loss_scale: f64,
     /// fp16: updates without overflow after which the factor doubles; an overflow halves it. Default 2000.
@@ -51,6 +54,7 @@ impl Default for RunSection {
             device: "auto".to_owned(),
             threads: None,
             precision: Precision::Auto,
+            deterministic: false,
             initial_loss_scale: LossScale::INITIAL,
             loss_scale_growth_interval: LossScale::GROWTH_INTERVAL,
             log_every: 10,

@@ -67,7 +67,7 @@ impl ModelSection {
     }
 
     fn intermediate_size(&self) -> i64 {
-        self.intermediate_size.unwrap_or(4 * self.hidden_size)
+        self.intermediate_size.unwrap_or(self.hidden_size.saturating_mul(4))
     }
 
     fn activation(&self) -> Result<Activation> {

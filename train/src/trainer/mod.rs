@@ -87,6 +87,13 @@ pub struct Outcome {
     pub checkpoint: PathBuf,
 }
 
+/// What the flat gradient holds, when its making began, and for how many seconds it was waited for the batch.
+struct Gradient<S> {
+    sums: S,
+    started: Instant,
+    waited: f64,
+}
+
 /// What all processes do next.
 enum Next<B> {
     /// A step, this process with these micro-batches.
@@ -138,7 +145,12 @@ impl Trainer<'_> {
                 Ok(Next::Stop(signal)) => break Ok(Some(signal)),
                 Err(error) => break Err(error),
             };
-            let updated = match self.step(task, &batch, started, &mut window, log.as_mut(), &progress) {
+            // Until its gradient is there, a step has changed nothing that is saved.
+            let gradient = match self.gradient(task, &batch, started) {
+                Ok(gradient) => gradient,
+                Err(error) => break Err(error),
+            };
+            let updated = match self.step(task, &batch, gradient, &mut window, log.as_mut(), &progress) {
                 Ok(updated) => updated,
                 Err(error @ Error::LostPeer { .. }) => break Err(error),
                 Err(error) => return Err(error),
@@ -202,23 +214,34 @@ impl Trainer<'_> {
         step > 0 && step.is_multiple_of(self.settings.checkpoint_every) && num_skipped_in_a_row == 0
     }
 
-    /// One global batch, waited for since `started`; whether it led to an update.
-    fn step<T: Task>(
+    /// The gradient of one global batch, waited for since `started`, in the model's flat gradient. After an error all else is as
+    /// it was.
+    fn gradient<T: Task>(
         &mut self,
         task: &mut T,
         batch: &GlobalBatch<<T::Gather as Gather>::Batch>,
         started: Instant,
+    ) -> Result<Gradient<T::Sums>> {
+        let waited = started.elapsed().as_secs_f64();
+        self.bert.parameters_mut().set_gradient_scale(self.position.loss_scale.map_or(1.0, |scale| scale.value));
+        let dropout_seed = self.dropout_seed();
+        self.bert.set_dropout_seed(dropout_seed);
+        let sums = task.step(&mut self.bert, batch, &self.parallel).inspect_err(|_| self.parallel.give_up())?;
+        Ok(Gradient { sums, started, waited })
+    }
+
+    /// Learns from the gradient of `batch`; whether it led to an update.
+    fn step<T: Task>(
+        &mut self,
+        task: &T,
+        batch: &GlobalBatch<<T::Gather as Gather>::Batch>,
+        Gradient { sums, started, waited }: Gradient<T::Sums>,
         window: &mut Window<T::Sums>,
         log: Option<&mut Recorder>,
         progress: &Progress,
     ) -> Result<bool> {
-        let waited = started.elapsed().as_secs_f64();
         let learning_rate = self.schedule.learning_rate(self.position.step);
-        let loss_scale = self.position.loss_scale.map_or(1.0, |scale| scale.value);
-        self.bert.parameters_mut().set_gradient_scale(loss_scale);
-        let dropout_seed = self.dropout_seed();
-        self.bert.set_dropout_seed(dropout_seed);
-        let sums = task.step(&mut self.bert, batch, &self.parallel)?;
+        let loss_scale = self.position.loss_scale.map(|scale| scale.value);
         let loss = task.loss(&sums);
         let updated = self.update(loss, learning_rate)?;
         self.position.cursor = batch.next;
@@ -229,13 +252,12 @@ impl Trainer<'_> {
             Err(fault) => return self.skipped(fault, log, progress).map(|()| false),
         };
         self.position.step += 1;
-        self.position.num_skipped_in_a_row = 0;
+        (self.position.num_skipped_in_a_row, self.position.num_failed_in_a_row) = (0, 0);
         self.position.recent_loss.add(loss);
         if let Some(scale) = &mut self.position.loss_scale {
             scale.updated(self.settings.loss_scale_growth_interval);
         }
         window.sums += sums;
-        let loss_scale = self.position.loss_scale.map(|_| loss_scale);
         window.add(batch, Step { learning_rate, gradient_norm, loss_scale, waited, seconds });
         Ok(true)
     }
@@ -260,12 +282,15 @@ impl Trainer<'_> {
             _ => None,
         };
         let remedy = backed_off.map_or(String::new(), |scale| format!(", the loss scale is {scale} now"));
+        position.num_failed_in_a_row += u64::from(backed_off.is_none());
+        let failed = position.num_failed_in_a_row;
         let message = format!("{fault}; the step is skipped ({found} in a row){remedy}");
         progress.note(&format!("step {step}: {message}"));
         log.map_or(Ok(()), |log| log.event("skipped", step, &message))?;
-        if found >= self.settings.max_nonfinite_steps && backed_off.is_none() {
+        if failed >= self.settings.max_nonfinite_steps {
             let checkpoint = self.saved.as_ref().map(|saved| saved.dir.clone());
-            let error = Error::NonFinite { path: self.run.to_owned(), found, what: fault.plural(), step, checkpoint };
+            let error =
+                Error::NonFinite { path: self.run.to_owned(), found: failed, what: fault.plural(), step, checkpoint };
             // All processes see it; one tells.
             return self.group().agree(Err(error));
         }

@@ -242,11 +242,14 @@ impl DataParallel {
             reducer.wait(NETWORK_TIMEOUT).map_err(|error| lost(&error))?;
             Ok(sums)
         };
-        sums().inspect_err(|_| {
-            if let Err(error) = reducer.abort() {
-                progress::say(&error.to_string());
-            }
-        })
+        sums().inspect_err(|_| self.give_up())
+    }
+
+    /// After an error before, amid or after the last backward pass: frees a GPU of sums that are under way.
+    pub fn give_up(&self) {
+        if let Some(Err(error)) = self.reducer.as_ref().map(Reducer::abort) {
+            progress::say(&error.to_string());
+        }
     }
 }
 

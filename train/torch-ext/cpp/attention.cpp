@@ -2,6 +2,7 @@
 // queries of some tokens, [R, H], and keys and values of all, [T, 2 H].
 // T tokens, R queries, H = N * D hidden, N heads, D head width.
 #include "common.h"
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <cmath>
 #include <vector>
@@ -257,20 +258,35 @@ at::Tensor one_by_one(const at::Tensor& q, const at::Tensor& k, const at::Tensor
   return at::cat(outs, 0);
 }
 
+enum class Kernel { kFlash, kEfficient, kOneByOne };
+
+// What computes heads of this width. FlashAttention-2 is for 16 bits, widths that are a multiple of 8 up to 256, and compute capability 8.0 on,
+// which supportsBFloat16ConvolutionWithCuDNNv8 asks for; the memory-efficient kernel wants rows aligned to 16 bytes.
+Kernel kernel_for(const at::Tensor& keys, int64_t head_width) {
+  const auto type = keys.scalar_type();
+  const bool half = type == at::kHalf || type == at::kBFloat16;
+  if (!keys.is_cuda() || !(half || type == at::kFloat)) return Kernel::kOneByOne;
+  const bool is_recent = at::detail::getCUDAHooks().supportsBFloat16ConvolutionWithCuDNNv8();
+  if (half && head_width % 8 == 0 && head_width <= 256 && is_recent) return Kernel::kFlash;
+  return head_width * static_cast<int64_t>(keys.element_size()) % 16 == 0 ? Kernel::kEfficient : Kernel::kOneByOne;
+}
+
 at::Tensor attention(const std::optional<at::Tensor>& queries, const at::Tensor& keys, const Bounds& bounds, int64_t num_heads,
                      int64_t most_queries, double probability) {
   if (keys.is_cpu() && keys.scalar_type() == at::kFloat)
     return CpuAttention::apply(queries, keys, bounds.query_bounds, bounds.bounds, bounds.longest, num_heads, probability,
                                draw_seed(probability));
   const int64_t num_parts = queries ? 2 : 3, hidden = keys.size(1) / num_parts;
-  auto parts = keys.view({keys.size(0), num_parts, num_heads, hidden / num_heads});
-  auto k = parts.select(1, num_parts - 2), v = parts.select(1, num_parts - 1);
-  auto q = queries ? queries->view({queries->size(0), num_heads, hidden / num_heads}) : parts.select(1, 0);
+  // Cut at once: the gradients of the parts come back as one stack, not as sums of tensors that are mostly zeros.
+  const auto parts = keys.view({keys.size(0), num_parts, num_heads, hidden / num_heads}).unbind(1);
+  const auto &k = parts[num_parts - 2], &v = parts[num_parts - 1];
+  const auto q = queries ? queries->view({queries->size(0), num_heads, hidden / num_heads}) : parts[0];
   at::Tensor out;
-  if (keys.is_cuda() && (keys.scalar_type() == at::kHalf || keys.scalar_type() == at::kBFloat16)) {
+  const Kernel kernel = kernel_for(keys, hidden / num_heads);
+  if (kernel == Kernel::kFlash) {
     out = std::get<0>(at::_flash_attention_forward(q, k, v, bounds.query_bounds, bounds.bounds, most_queries, bounds.longest,
                                                    probability, /*is_causal=*/false, /*return_debug_mask=*/false));
-  } else if (keys.is_cuda() && keys.scalar_type() == at::kFloat) {
+  } else if (kernel == Kernel::kEfficient) {
     out = std::get<0>(at::_efficient_attention_forward(q.unsqueeze(0), k.unsqueeze(0), v.unsqueeze(0), {}, bounds.query_bounds,
                                                        bounds.bounds, most_queries, bounds.longest, probability,
                                                        /*custom_mask_type=*/0, /*compute_log_sumexp=*/true))

@@ -21,6 +21,7 @@
 #include <filesystem>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "try.h"
 
@@ -87,7 +88,7 @@ class Reducer {
     std::lock_guard<std::mutex> lock(mutex_);
     armed_ = false;
     works_.clear();
-    if (is_nccl()) backend_->abort();
+    if (is_nccl() && !std::exchange(aborted_, true)) backend_->abort();
   }
 
  private:
@@ -111,6 +112,7 @@ class Reducer {
   std::exception_ptr failure_;
   std::mutex mutex_;
   bool armed_ = false;
+  bool aborted_ = false;
 };
 
 using ReducerRef = std::shared_ptr<Reducer>;

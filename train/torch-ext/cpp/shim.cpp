@@ -54,6 +54,16 @@ int cloze_allow_tf32(int allow, char** error) {
   })
 }
 
+int cloze_set_deterministic(int deterministic, char** error) {
+  TRY(error, {
+    // cuBLAS reads it with its first product; without, torch refuses products that are to be deterministic.
+    if (deterministic != 0) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+    at::globalContext().setDeterministicFillUninitializedMemory(false);
+    // Not "warn only": attention's kernels take that for leave to be as they like.
+    at::globalContext().setDeterministicAlgorithms(deterministic != 0, /*warn_only=*/false);
+  })
+}
+
 // target += alpha * other
 int cloze_add_scaled_(at::Tensor* target, at::Tensor* other, double alpha, char** error) {
   TRY(error, {

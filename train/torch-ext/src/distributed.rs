@@ -265,7 +265,7 @@ impl Reducer {
     }
 
     /// Gives up what is under way, after an error: a GPU inside of an operation whose peer is gone is free again. Nothing can be
-    /// reduced over NCCL from here on.
+    /// reduced over NCCL from here on. A second time does nothing.
     ///
     /// # Errors
     /// NCCL refuses.

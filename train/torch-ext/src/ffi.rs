@@ -63,6 +63,7 @@ unsafe extern "C" {
     pub fn cloze_autocast_exit(cuda: c_int, was_enabled: c_int, was_dtype: c_int, error: *mut *mut c_char) -> c_int;
     pub fn cloze_cuda_has_bf16(has_bf16: *mut c_int, error: *mut *mut c_char) -> c_int;
     pub fn cloze_allow_tf32(allow: c_int, error: *mut *mut c_char) -> c_int;
+    pub fn cloze_set_deterministic(deterministic: c_int, error: *mut *mut c_char) -> c_int;
     pub fn cloze_add_scaled_(
         target: *mut C_tensor,
         other: *const C_tensor,

@@ -104,6 +104,12 @@ pub fn allow_tf32(allow: bool) -> Result<()> {
     call!(cloze_allow_tf32(c_int::from(allow)))
 }
 
+/// Has torch use only operators that give the same bits each time, where it knows slower ones that do; those that have none are
+/// errors from here on. Matters on CUDA; call it before the first matrix product there.
+pub fn set_deterministic(deterministic: bool) -> Result<()> {
+    call!(cloze_set_deterministic(c_int::from(deterministic)))
+}
+
 /// `target += alpha * other`, in place and without a temporary.
 ///
 /// # Errors
