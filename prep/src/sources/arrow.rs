@@ -96,10 +96,7 @@ impl ArrowRows {
             }
             let num_bytes = block.len();
             let mut buffer = Buffer::from(block);
-            let decoder = &mut self.decoder;
-            let decoded = column::guarded("arrow".as_ref(), "Arrow", || {
-                Ok(decoder.decode(&mut buffer).map_err(|error| error.to_string()))
-            });
+            let decoded = self.decode(&mut buffer);
             let used = num_bytes - buffer.len();
             self.stream.consume(used);
             batch_bytes += used as u64;
@@ -121,11 +118,16 @@ impl ArrowRows {
         }
     }
 
+    /// The outer error is a panic.
+    fn decode(&mut self, buffer: &mut Buffer) -> Result<std::result::Result<Option<RecordBatch>, String>> {
+        let decoder = &mut self.decoder;
+        column::guarded("arrow".as_ref(), "Arrow", || Ok(decoder.decode(buffer).map_err(|error| error.to_string())))
+    }
+
     /// Nothing is left: a stream may end so, with its mark.
     fn end_of_input(&mut self) -> Result<Option<RecordBatch>> {
-        // Only a decoder that has seen the mark refuses another byte.
-        let refused = self.decoder.decode(&mut Buffer::from(&[0u8])).err();
-        let marked = refused.is_some_and(|error| error.to_string().contains(PAST_THE_MARK));
+        // Only a decoder that has seen the mark refuses another byte in these words.
+        let marked = matches!(self.decode(&mut Buffer::from(&[0u8])), Ok(Err(error)) if error.contains(PAST_THE_MARK));
         if !marked || self.state == State::InFile || self.decoder.schema().is_none() {
             return Err(self.invalid("data ends early: the file was cut short"));
         }

@@ -21,6 +21,8 @@ use crate::{Error, Result};
 const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks in flight per worker: being tokenized, waiting, or done and not yet written.
 const CHUNKS_PER_WORKER: usize = 4;
+/// Documents passed over, on the way to where an interrupted run stopped, after which progress is told.
+const PASSED_PER_STEP: u64 = 4_096;
 /// More workers than one reader can feed would only take memory.
 const MAX_WORKERS: usize = 128;
 /// Bytes of documents in flight. Their tokens take about as much again, as does their text while it is extracted.
@@ -53,6 +55,8 @@ pub(super) struct TokenizedDocument<'a> {
 /// What goes through the ordered queue.
 enum Ticket<'s> {
     Chunk(ChunkTicket),
+    /// Bytes of all sources consumed, on the way to the first document that is wanted.
+    Passed(u64),
     EndOfSource(&'s SourceFile, Arc<Skipped>),
     Failed(Error),
 }
@@ -115,6 +119,7 @@ fn redeem(ticket: Ticket<'_>, budget: &Budget, handle: &mut impl FnMut(Event<'_>
             budget.give_back(bytes);
             handle(Event::Progress(bytes_read))
         }
+        Ticket::Passed(bytes_read) => handle(Event::Progress(bytes_read)),
         Ticket::EndOfSource(source, skipped) => handle(Event::EndOfSource(source, &skipped)),
         Ticket::Failed(error) => Err(error),
     }
@@ -165,7 +170,12 @@ impl<'a> Reader<'a> {
         let position = || bytes_before + bytes_read.load(Ordering::Relaxed);
         for document in reader {
             match document {
-                Ok(_) if to_skip > 0 => to_skip -= 1,
+                Ok(_) if to_skip > 0 => {
+                    to_skip -= 1;
+                    if to_skip.is_multiple_of(PASSED_PER_STEP) {
+                        self.send(Ticket::Passed(position()))?;
+                    }
+                }
                 Ok(document) => {
                     self.chunk_bytes += document.held_bytes();
                     self.chunk.push(document);
@@ -325,20 +335,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rows.jsonl");
         std::fs::write(&path, "{\"text\":\"\"}\n".repeat(100_000)).unwrap();
+        let (documents, chunks) = count(&path, 0);
+        assert_eq!(documents, 100_000);
+        assert!(chunks > 1, "all of them in one chunk");
+        let (documents, steps) = count(&path, 99_999);
+        assert!(documents == 1 && steps > 2, "the way there is told of too: {steps}");
+    }
+
+    /// Documents of `path` after the first `done`, and how often progress was told.
+    fn count(path: &std::path::Path, done: u64) -> (u64, u64) {
         let words = Arc::new(WordPiece::from_tokens(&["[UNK]".to_owned()], 0, false));
-        let sources = [SourceFile { kind: SourceKind::Jsonl, path }];
-        let (mut documents, mut chunks) = (0, 0);
+        let sources = [SourceFile { kind: SourceKind::Jsonl, path: path.to_owned() }];
+        let (mut documents, mut steps) = (0, 0);
         let count = |event: Event<'_>| {
             match event {
                 Event::Document(_) => documents += 1,
-                Event::Progress(_) => chunks += 1,
+                Event::Progress(_) => steps += 1,
                 Event::EndOfSource(..) => {}
             }
             Ok(())
         };
-        run(&sources, &words, &TokenizeConfig::default(), (0, 0), count).unwrap();
-        assert_eq!(documents, 100_000);
-        assert!(chunks > 1, "all of them in one chunk");
+        run(&sources, &words, &TokenizeConfig::default(), (0, done), count).unwrap();
+        (documents, steps)
     }
 
     #[test]
