@@ -28,6 +28,7 @@ use crate::Result;
 use crate::wikitext;
 
 pub use expand::expand;
+pub(crate) use skipped::BROKEN;
 pub use skipped::Skipped;
 
 /// The path that stands for standard input.
