@@ -170,6 +170,22 @@ fn finished_before(dataset: &Path, spec: &DatasetSpec, inputs: &[Input]) -> Resu
     Ok(Some(manifest))
 }
 
+/// What the dataset of a split will be.
+fn spec(config: &GlueConfig, task: &Task, found: &Found, vocabulary: &Vocabulary, inputs: &[Input]) -> DatasetSpec {
+    let label_type = match task.labels {
+        Labels::Classes(_) => LabelType::Class,
+        Labels::Score { .. } => LabelType::Score,
+    };
+    DatasetSpec {
+        writer: WRITER.to_owned(),
+        kind: Kind::Glue,
+        layout: Layout::glue(vocabulary.len(), found.file.label.map(|_| label_type)),
+        vocabulary: VocabularyInfo::new(vocabulary, config.cased),
+        configuration: serde_json::json!(Configuration::new(config, task, found.split)),
+        inputs: serde_json::json!(inputs),
+    }
+}
+
 fn write_split(
     config: &GlueConfig,
     task: &Task,
@@ -178,20 +194,9 @@ fn write_split(
     encoder: &mut Encoder,
     out: &Path,
 ) -> Result<SplitSummary> {
-    let Found { split, file, paths, examples } = found;
-    let label_type = match task.labels {
-        Labels::Classes(_) => LabelType::Class,
-        Labels::Score { .. } => LabelType::Score,
-    };
+    let Found { split, paths, examples, .. } = found;
     let inputs = paths.iter().map(|path| describe_input(path, "glue")).collect::<Result<Vec<_>>>()?;
-    let spec = DatasetSpec {
-        writer: WRITER.to_owned(),
-        kind: Kind::Glue,
-        layout: Layout::glue(vocabulary.len(), file.label.map(|_| label_type)),
-        vocabulary: VocabularyInfo::new(vocabulary, config.cased),
-        configuration: serde_json::json!(Configuration::new(config, task, split)),
-        inputs: serde_json::json!(inputs),
-    };
+    let spec = spec(config, task, found, vocabulary, &inputs);
     let dataset = out.join(split.name);
     let empty = examples.rows.iter().filter(|example| example.is_empty()).count() as u64;
     let mut rows = RowMaker::new(config.max_seq_length, vocabulary, encoder);

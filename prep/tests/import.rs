@@ -51,7 +51,7 @@ fn questions_of_several_directories_become_one_whole_dataset() {
     let file = |number| a.join(format!("shard-0000{number}-of-00002.parquet"));
     let again = refused(&[a.clone(), b.clone(), a.clone()]);
     let expected = format!(
-        "{}: line 1: expected a new question, found \"a1\" of {}, line 1; import them apart",
+        "{}: line 1: expected a new question, found \"a1\" of {}, line 1; leave one of them out, or import them apart",
         a.join("examples.jsonl").display(),
         a.join("examples.jsonl").display()
     );

@@ -37,7 +37,7 @@ pub(super) fn merged_examples(files: &[PathBuf]) -> Result<Vec<u8>> {
             if let Some((other, line)) = places.get(&id) {
                 let other = other.display();
                 return Err(at(format!(
-                    "expected a new question, found {id:?} of {other}, line {line}; import them apart"
+                    "expected a new question, found {id:?} of {other}, line {line}; leave one of them out, or import them apart"
                 )));
             }
             places.insert(id, (path, number));
