@@ -1,7 +1,7 @@
 //! Stage 2: a corpus to pre-training shards.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use cloze_formats::checksum::sha256_file;
@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use crate::compat;
 use crate::error::{Error, Result};
 use crate::materialise::materialise;
-use crate::plan::{Plan, Planned, Totals, is_in_split};
+use crate::plan::{Plan, Planned, Totals, is_in_split, wanted_shards};
 use crate::progress::{Bar, CHECKING, Progress};
 use crate::tokenize::WRITER;
 use crate::world::World;
@@ -60,19 +60,23 @@ pub fn build_share(
         return Ok(vec![compat::build(corpus, config, out, progress)?]);
     }
     // The held-out part first: its manifest must not be missing from a dataset that looks finished.
+    let mut parts = Vec::new();
     let mut manifests = Vec::new();
     if config.held_out > 0.0 {
         let held_out = InstanceConfig { split: Split::HeldOut, ..config.clone() };
         let dir = out.join(HELD_OUT);
-        manifests.extend(match finished_before(corpus, &held_out, &dir)? {
-            Some(manifest) => Some(manifest),
-            None => build_split(corpus, &held_out, &dir, world, progress)?,
-        });
+        match finished_before(corpus, &held_out, &dir)? {
+            Some(manifest) => manifests.push(manifest),
+            None => parts.push((held_out, dir)),
+        }
     }
-    match build_split(corpus, config, out, world, progress)? {
-        Some(manifest) => manifests.insert(0, manifest),
-        None => manifests.clear(),
+    parts.push((config.clone(), out.to_owned()));
+    manifests.extend(build_parts(corpus, parts, world, progress)?);
+    // Several ranks publish nothing, whatever was published before.
+    if !world.is_alone() {
+        manifests.clear();
     }
+    manifests.reverse();
     Ok(manifests)
 }
 
@@ -111,13 +115,12 @@ fn finished_before(corpus: &Dataset, config: &InstanceConfig, dir: &Path) -> Res
     }
     let manifest = Manifest::read(dir)?;
     let theirs: Option<InstanceConfig> = serde_json::from_value(manifest.configuration.clone()).ok();
-    let resolved = |c: InstanceConfig| match config.num_shards {
-        0 => InstanceConfig { num_shards: 0, ..c },
-        _ => c,
-    };
-    let theirs = theirs.map(resolved);
+    let resolved = InstanceConfig { num_shards: manifest.shards.len() as u32, ..config.clone() };
+    let as_many = wanted_shards(config, manifest.num_rows());
+    let same_shards = as_many == 0 || as_many == resolved.num_shards;
     let (corpus_sha256, _) = sha256_file(corpus.dir().join(MANIFEST))?;
-    let same = theirs.as_ref() == Some(config) && manifest.sources.first().is_some_and(|s| s.sha256 == corpus_sha256);
+    let same =
+        same_shards && theirs == Some(resolved) && manifest.sources.first().is_some_and(|s| s.sha256 == corpus_sha256);
     if !same {
         return Ok(None);
     }
@@ -138,36 +141,74 @@ pub(crate) fn dataset_spec(corpus: &Dataset, config: &InstanceConfig, source: &S
     }
 }
 
+/// How the manifest says that the source of a dataset is a corpus.
+pub(crate) const CORPUS_FORMAT: &str = "corpus";
+
 /// The corpus as a source of the dataset: what ranks share about it, and the manifest's line.
 pub(crate) fn corpus_source(corpus: &Dataset) -> Result<Source> {
     let (sha256, bytes) = sha256_file(corpus.dir().join(MANIFEST))?;
     let name = corpus.dir().canonicalize().unwrap_or_else(|_| corpus.dir().to_owned());
     let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Source { name, format: "corpus".to_owned(), bytes, sha256, documents: corpus.len() })
+    Ok(Source { name, format: CORPUS_FORMAT.to_owned(), bytes, sha256, documents: corpus.len() })
 }
 
 fn as_json(config: &InstanceConfig) -> serde_json::Value {
     serde_json::to_value(config).expect("a configuration is plain data")
 }
 
-/// Makes one of the two parts; its manifest if it was published, so if there are no other ranks.
-fn build_split(
+/// Makes the given parts, each a configuration and a directory; their manifests if they were published, so if there are no
+/// other ranks.
+///
+/// All are planned before any is made: what cannot be made is found out before anything is finished. Where nothing is
+/// finished, a failure leaves nothing.
+fn build_parts(
     corpus: &Dataset,
-    config: &InstanceConfig,
-    out: &Path,
+    parts: Vec<(InstanceConfig, PathBuf)>,
     world: World,
     progress: Progress,
-) -> Result<Option<Manifest>> {
-    let spec = dataset_spec(corpus, config, &corpus_source(corpus)?);
-    let share = Share { rank: world.rank(), world_size: world.world_size(), inputs: serde_json::Value::Null };
-    let writer = DatasetWriter::create_share(out, spec, corpus.vocabulary(), &share)?;
-    if !writer.is_locked() {
-        progress.warn(&format!("{}: the file system has no locks; let no two processes do the same", out.display()));
+) -> Result<Vec<Manifest>> {
+    let mut writers = Vec::new();
+    let outcome = write_parts(corpus, parts, world, progress, &mut writers);
+    if let Err(error) = outcome {
+        if !writers.iter().any(DatasetWriter::has_finished_any) {
+            writers.into_iter().for_each(DatasetWriter::abandon);
+        }
+        return Err(error);
     }
-    let plan = Plan::make(corpus, config, world, &writer.work_dir().join(PLAN), progress)?;
-    let resolved = InstanceConfig { num_shards: plan.num_shards(), ..config.clone() };
-    materialise_missing(corpus, &resolved, &plan, world, &writer, progress)?;
-    if world.is_alone() { publish(writer.into_unfinished()).map(Some) } else { Ok(None) }
+    if !world.is_alone() {
+        return Ok(Vec::new());
+    }
+    writers.into_iter().map(|writer| publish(writer.into_unfinished())).collect()
+}
+
+/// Begins all parts, leaving their writers in `writers`, then plans all, then makes their shards.
+fn write_parts(
+    corpus: &Dataset,
+    parts: Vec<(InstanceConfig, PathBuf)>,
+    world: World,
+    progress: Progress,
+    writers: &mut Vec<DatasetWriter>,
+) -> Result<()> {
+    let source = corpus_source(corpus)?;
+    let share = Share { rank: world.rank(), world_size: world.world_size(), inputs: serde_json::Value::Null };
+    for (config, dir) in &parts {
+        let spec = dataset_spec(corpus, config, &source);
+        let writer = DatasetWriter::create_share(dir, spec, corpus.vocabulary(), &share)?;
+        if !writer.is_locked() {
+            let dir = dir.display();
+            progress.warn(&format!("{dir}: the file system has no locks; let no two processes do the same"));
+        }
+        writers.push(writer);
+    }
+    let plan = |((config, _), writer): (&(InstanceConfig, PathBuf), &DatasetWriter)| {
+        Plan::make(corpus, config, world, &writer.work_dir().join(PLAN), progress)
+    };
+    let plans = parts.iter().zip(&*writers).map(plan).collect::<Result<Vec<Plan>>>()?;
+    for (((config, _), plan), writer) in parts.into_iter().zip(&plans).zip(&*writers) {
+        let resolved = InstanceConfig { num_shards: plan.num_shards(), ..config };
+        materialise_missing(corpus, &resolved, plan, world, writer, progress)?;
+    }
+    Ok(())
 }
 
 /// Where a rank keeps its plan.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cloze_formats::dataset::refuse_finished;
+use cloze_formats::dataset::{refuse_finished, remove_leftovers};
 use cloze_formats::finetune::GlueTask;
 use cloze_formats::manifest::{MANIFEST, VocabularyInfo};
 use cloze_formats::schema::{LabelType, Layout};
@@ -95,7 +95,8 @@ pub struct SplitSummary {
 struct Found {
     split: &'static Split,
     file: &'static File,
-    path: PathBuf,
+    /// What decides which examples it holds: the file, and the list by which it is divided.
+    paths: Vec<PathBuf>,
     examples: Examples,
 }
 
@@ -114,7 +115,7 @@ impl Found {
 /// # Errors
 /// An unknown task, a limit that leaves no room for a token of each sentence, no file at all, a header without the needed columns, a
 /// row with another number of columns or an unknown label (naming file and line), text that is not UTF-8, or an output that is
-/// finished already or cannot be written.
+/// finished already, of other files too, or cannot be written.
 pub fn glue(
     config: &GlueConfig,
     dir: &Path,
@@ -149,7 +150,8 @@ fn find_files(task: &'static Task, dir: &Path) -> Result<Vec<Found>> {
     for split in task.splits {
         if let Some(file) = split.files.iter().find(|file| is_there(file)) {
             let examples = file::read(task, file, dir)?;
-            found.push(Found { split, file, path: dir.join(file.name), examples });
+            let list = Some(dir.join(DEV_IDS)).filter(|list| file.rows != Rows::All && list.exists());
+            found.push(Found { split, file, paths: [dir.join(file.name)].into_iter().chain(list).collect(), examples });
         }
     }
     if found.is_empty() {
@@ -167,16 +169,36 @@ fn find_files(task: &'static Task, dir: &Path) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-/// The split that an interrupted run has made of the same file in the same way.
-fn finished_before(dataset: &Path, spec: &DatasetSpec, input: &Input) -> Result<Option<Manifest>> {
+/// The split that an interrupted run has made of the same files in the same way.
+fn finished_before(dataset: &Path, spec: &DatasetSpec, inputs: &[Input]) -> Result<Option<Manifest>> {
     if !dataset.join(MANIFEST).exists() {
         return Ok(None);
     }
     let manifest = Manifest::read(dataset)?;
     let same = manifest.configuration == spec.configuration
         && manifest.vocabulary == spec.vocabulary
-        && manifest.sources.first().is_some_and(|source| source.sha256 == input.sha256);
-    if same { Ok(Some(manifest)) } else { refuse_finished(dataset).map(|()| None) }
+        && manifest.sources.iter().map(|source| &source.sha256).eq(inputs.iter().map(|input| &input.sha256));
+    if !same {
+        return refuse_finished(dataset).map(|()| None);
+    }
+    remove_leftovers(dataset)?;
+    Ok(Some(manifest))
+}
+
+/// What the dataset of a split will be.
+fn spec(config: &GlueConfig, task: &Task, found: &Found, vocabulary: &Vocabulary, inputs: &[Input]) -> DatasetSpec {
+    let label_type = match task.labels {
+        Labels::Classes(_) => LabelType::Class,
+        Labels::Score { .. } => LabelType::Score,
+    };
+    DatasetSpec {
+        writer: WRITER.to_owned(),
+        kind: Kind::Glue,
+        layout: Layout::glue(vocabulary.len(), found.file.label.map(|_| label_type)),
+        vocabulary: VocabularyInfo::new(vocabulary, config.cased),
+        configuration: serde_json::json!(Configuration::new(config, task, found.split)),
+        inputs: serde_json::json!(inputs),
+    }
 }
 
 fn write_split(
@@ -188,37 +210,31 @@ fn write_split(
     out: &Path,
     bar: &mut Bar,
 ) -> Result<SplitSummary> {
-    let Found { split, file, path, examples } = found;
-    let label_type = match task.labels {
-        Labels::Classes(_) => LabelType::Class,
-        Labels::Score { .. } => LabelType::Score,
-    };
-    let input = describe_input(path, "glue", |_| ())?;
-    let spec = DatasetSpec {
-        writer: WRITER.to_owned(),
-        kind: Kind::Glue,
-        layout: Layout::glue(vocabulary.len(), file.label.map(|_| label_type)),
-        vocabulary: VocabularyInfo::new(vocabulary, config.cased),
-        configuration: serde_json::json!(Configuration::new(config, task, split)),
-        inputs: serde_json::json!([input]),
-    };
+    let Found { split, paths, examples, .. } = found;
+    let inputs = paths.iter().map(|path| describe_input(path, "glue", |_| ())).collect::<Result<Vec<_>>>()?;
+    let spec = spec(config, task, found, vocabulary, &inputs);
     let dataset = out.join(split.name);
     let empty = examples.rows.iter().filter(|example| example.is_empty()).count() as u64;
-    let mut truncated = 0;
-    let counts = match finished_before(&dataset, &spec, &input)? {
-        Some(manifest) => manifest.statistics,
+    let mut rows = RowMaker::new(config.max_seq_length, vocabulary, encoder);
+    let counts = match finished_before(&dataset, &spec, &inputs)? {
+        Some(manifest) => {
+            // The manifest does not say how many were cut.
+            examples.rows.iter().for_each(|example| _ = rows.make(example));
+            manifest.statistics
+        }
         None => {
-            let writer = DatasetWriter::create(&dataset, spec, vocabulary)?;
-            let mut shard = writer.shard(0)?;
-            let mut rows = RowMaker::new(config.max_seq_length, vocabulary, encoder);
-            for example in &examples.rows {
-                shard.push(rows.make(example))?;
-                bar.add(example.text_bytes());
-            }
-            truncated = rows.truncated;
-            let counts = writer.finish_shard(0, shard, serde_json::Value::Null)?.statistics;
-            writer.publish(vec![source_entry(&input, counts.rows)])?;
-            counts
+            let (writer, shard) = DatasetWriter::create(&dataset, spec, vocabulary)?.attempt(|writer| {
+                let mut shard = writer.shard(0)?;
+                for example in &examples.rows {
+                    shard.push(rows.make(example))?;
+                    bar.add(example.text_bytes());
+                }
+                writer.finish_shard(0, shard, serde_json::Value::Null)
+            })?;
+            // Examples come from the first file alone.
+            let counts = [shard.statistics.rows].into_iter().chain(std::iter::repeat(0));
+            writer.publish(inputs.iter().zip(counts).map(|(input, count)| source_entry(input, count)).collect())?;
+            shard.statistics
         }
     };
     Ok(SplitSummary {
@@ -227,7 +243,7 @@ fn write_split(
         examples: counts.rows,
         tokens: counts.tokens,
         unknown_tokens: counts.unknown_tokens,
-        truncated,
+        truncated: rows.truncated,
         skipped: examples.skipped,
         empty,
     })

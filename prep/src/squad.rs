@@ -148,10 +148,26 @@ pub fn squad(
         configuration: serde_json::json!(Configuration { version, config }),
         inputs: serde_json::json!([source]),
     };
-    let mut writer = DatasetWriter::create(out, spec, vocabulary)?;
-    writer.write_file(EXAMPLES, &side_file(&paragraphs))?;
+    let summary = SquadSummary { version, ..SquadSummary::default() };
+    let (writer, summary) = DatasetWriter::create(out, spec, vocabulary)?.attempt(|writer| {
+        writer.write_file(EXAMPLES, &side_file(&paragraphs))?;
+        write_windows(config, input, &paragraphs, vocabulary, writer, summary, progress)
+    })?;
+    writer.publish(vec![source_entry(&source, summary.questions)])?;
+    Ok(summary)
+}
+
+/// Makes the one shard, and adds to `summary` what is in it.
+fn write_windows(
+    config: &SquadConfig,
+    input: &Path,
+    paragraphs: &[Paragraph],
+    vocabulary: &Vocabulary,
+    writer: &DatasetWriter,
+    mut summary: SquadSummary,
+    progress: &Progress,
+) -> Result<SquadSummary> {
     let mut shard = writer.shard(0)?;
-    let mut summary = SquadSummary { version, ..SquadSummary::default() };
     let words = Arc::new(WordPiece::new(vocabulary, config.cased));
     let mut bar = progress.count("paragraphs", paragraphs.len() as u64);
     for chunk in paragraphs.chunks(PARAGRAPHS_AT_ONCE) {
@@ -170,7 +186,6 @@ pub fn squad(
     let counts = writer.finish_shard(0, shard, serde_json::Value::Null)?.statistics;
     summary.tokens = counts.tokens;
     summary.unknown_tokens = counts.unknown_tokens;
-    writer.publish(vec![source_entry(&source, summary.questions)])?;
     Ok(summary)
 }
 

@@ -72,17 +72,6 @@ impl World {
         self.world_size == 1
     }
 
-    /// What cannot work across processes is refused by this; `what` is the user's word for it, such as a flag.
-    pub fn require_alone(self, what: &str) -> Result<(), String> {
-        if self.is_alone() {
-            return Ok(());
-        }
-        let Self { rank, world_size } = self;
-        Err(format!(
-            "{what} works in one process only, this is rank {rank} of {world_size}; leave it out or say --world-size 1"
-        ))
-    }
-
     /// Which of `num_things` equal things fall to this rank: a contiguous range, counts differ by at most 1.
     pub fn range(self, num_things: u32) -> Range<u32> {
         let start = |rank: u32| (u64::from(rank) * u64::from(num_things) / u64::from(self.world_size)) as u32;
@@ -252,8 +241,6 @@ mod tests {
         assert_eq!(resolve([Some(2), Some(2)], &[]).unwrap_err(), "expected a rank below the world size 2, found 2");
         assert!(resolve([Some(0), Some(0)], &[]).unwrap_err().contains("at least 1, found 0"));
         assert!(resolve([None, None], &[("RANK", "x"), ("WORLD_SIZE", "2")]).unwrap_err().contains("found \"x\""));
-        let problem = World::new(1, 4).unwrap().require_alone("--dedup").unwrap_err();
-        assert!(problem.starts_with("--dedup works in one process only, this is rank 1 of 4"), "{problem}");
     }
 
     #[test]

@@ -180,6 +180,47 @@ fn mrpc_is_divided_by_its_list_of_ids_or_comes_divided() {
     assert!(error.ends_with("dev_ids.tsv: line 2: expected two ids, found \"31 32\""), "{error}");
 }
 
+#[test]
+fn a_list_of_ids_that_comes_or_changes_later_does_not_join_what_was_made_before() {
+    let row = |label, a, b| format!("{label}\t{a}\t{b}\tthe sea of the sea {a}\tthe old sea {b}\n");
+    let content = format!("{MSR}{}{}{}", row(1, 11, 12), row(0, 21, 22), row(1, 31, 32));
+    let dir = files(&[("msr_paraphrase_train.txt", &content)]);
+    let config = GlueConfig { max_seq_length: 12, ..task("mrpc") };
+    let counts = |summaries: Vec<SplitSummary>| -> Vec<_> {
+        summaries.iter().map(|s| (s.split, s.examples, s.truncated)).collect()
+    };
+    let out = dir.path().join("out");
+    run(dir.path(), &config).unwrap();
+    let refused = |list: &str| {
+        std::fs::write(dir.path().join("dev_ids.tsv"), list).unwrap();
+        let error = run(dir.path(), &config).unwrap_err().to_string();
+        assert!(error.contains("out/train: a finished dataset is here already"), "{error}");
+        assert!(!out.join("dev").exists(), "rows of a dev set that are in the train set");
+    };
+    refused("21\t22\n");
+
+    std::fs::remove_dir_all(&out).unwrap();
+    let made = counts(run(dir.path(), &config).unwrap());
+    assert_eq!(made, [("train", 2, 2), ("dev", 1, 1)]);
+    let sources = |split| {
+        let sources = open(&dir, split).manifest().sources.clone();
+        sources.into_iter().map(|source| (source.name, source.documents)).collect::<Vec<_>>()
+    };
+    let expected = |rows| [("msr_paraphrase_train.txt".to_owned(), rows), ("dev_ids.tsv".to_owned(), 0)];
+    assert_eq!((sources("train"), sources("dev")), (expected(2).to_vec(), expected(1).to_vec()));
+
+    // What a run leaves that is killed right after it has published the train set.
+    let interrupt = || {
+        std::fs::remove_dir_all(out.join("dev")).unwrap();
+        std::fs::create_dir_all(out.join("train/.building/rank-00000")).unwrap();
+    };
+    interrupt();
+    assert_eq!(counts(run(dir.path(), &config).unwrap()), made);
+    assert!(!out.join("train/.building").exists());
+    interrupt();
+    refused("11\t12\n");
+}
+
 const STS: &str = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore\n";
 
 #[test]

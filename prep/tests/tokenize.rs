@@ -10,8 +10,9 @@ use cloze_formats::Dataset;
 use cloze_formats::dataset::WORK_DIR;
 use cloze_prep::progress::Progress;
 use cloze_prep::sources::{SourceFile, SourceKind};
-use cloze_prep::tokenize::{Summary, TokenizeConfig, tokenize};
+use cloze_prep::tokenize::{Summary, TokenizeConfig, tokenize, tokenize_share};
 use cloze_prep::wordpiece::decode;
+use cloze_prep::world::World;
 
 use common::{files, prose, vocabulary};
 
@@ -229,6 +230,33 @@ fn a_resumed_run_drops_the_same_duplicates() {
         assert_eq!((summary.documents, summary.duplicate_documents), (3_501, 4_000));
         assert_eq!(files(out), files(&whole));
     }
+}
+
+#[test]
+fn broken_rows_that_an_interrupted_run_skipped_are_errors_to_a_strict_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = "{\"text\": \"The old ship sailed.\"}\n".repeat(50);
+    let sources = [
+        write_source(dir.path(), "a.jsonl", SourceKind::Jsonl, &format!("{rows}broken\n{rows}")),
+        write_source(dir.path(), "b.txt", SourceKind::Text, "The sea.\n"),
+    ];
+    let mut config = TokenizeConfig { slice_bytes: 1, ..TokenizeConfig::default() };
+    let out = dir.path().join("corpus");
+    let run = |config: &TokenizeConfig| {
+        let world = World::new(0, 2).unwrap();
+        tokenize_share(config, &sources, &vocabulary(), &out, false, world, &Progress::silent())
+    };
+    assert_eq!(run(&config).unwrap().documents, 100);
+    config.reading.strict = true;
+    let message = run(&config).unwrap_err().to_string();
+    let expected = format!(
+        "{}: strict: expected no broken rows, found 1 that an interrupted run has skipped (the first is {}: line 51: ",
+        out.display(),
+        sources[0].path.display()
+    );
+    assert!(message.starts_with(&expected) && message.ends_with("or leave out --strict"), "{message}");
+    config.reading.strict = false;
+    assert_eq!(run(&config).unwrap().resumed_documents, 100, "what was finished stays");
 }
 
 /// Runs the program with `input` piped in; its exit code and what it says on standard error.

@@ -6,9 +6,14 @@ use std::path::Path;
 
 use arrow_array::ArrayRef;
 use cloze_formats::Manifest;
+use cloze_formats::checksum::sha256_hex;
+use cloze_formats::config::{InstanceConfig, MaskingMode};
+use cloze_formats::dataset::EXAMPLES;
+use cloze_prep::build::build;
 use cloze_prep::inspect::{Report, verify};
 use cloze_prep::progress::Progress;
 
+use common::corpora;
 use common::datasets::{corpus, glue, instances, questions};
 use common::forge::{forge, set, set_in_list};
 
@@ -173,6 +178,47 @@ fn windows_of_a_question_that_is_not_in_the_side_file_are_named() {
         found.len() >= 2
             && found.iter().all(|(.., problem)| problem == "example_id \"third\" is not in examples.jsonl")
     );
+}
+
+#[test]
+fn questions_without_any_window_are_counted_and_the_first_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("dataset");
+    questions(&dir);
+    let path = dir.join(EXAMPLES);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let second = text.lines().nth(1).unwrap();
+    let text = text.clone() + &second.replace("second", "third") + "\n" + &second.replace("second", "fourth") + "\n";
+    std::fs::write(&path, &text).unwrap();
+    let mut manifest = Manifest::read(&dir).unwrap();
+    let entry = manifest.files.iter_mut().find(|file| file.file == EXAMPLES).unwrap();
+    (entry.bytes, entry.sha256) = (text.len() as u64, sha256_hex(text.as_bytes()));
+    manifest.publish(&dir).unwrap();
+    let report = check(&dir);
+    let found: Vec<_> = report.damage.iter().map(|d| (d.file.clone(), d.row, d.problem.clone())).collect();
+    let problem = "expected windows of every question, found none of question third and 1 more; rebuild the dataset";
+    assert_eq!(found, [(path.display().to_string(), None, problem.to_owned())]);
+}
+
+#[test]
+fn a_held_out_part_that_is_gone_is_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let documents = vec![vec![12u16; 6]; 60];
+    let corpus = corpora::corpus(&dir.path().join("corpus"), 500, &documents, |_, i| 5 + (i % 490) as u32);
+    let config = InstanceConfig { held_out: 0.2, ..InstanceConfig::for_phase(1, MaskingMode::Static) };
+    let out = dir.path().join("out");
+    build(&corpus, &config, &out, Progress::silent()).unwrap();
+    assert!(check(&out).is_whole() && check(&out).held_out.is_some());
+    let held_out = out.join("held-out");
+    let expected = (
+        held_out.join("manifest.json").display().to_string(),
+        "expected the part held out (held_out 0.2), found none; restore it or rebuild the dataset".to_owned(),
+    );
+    std::fs::remove_file(held_out.join("manifest.json")).unwrap();
+    let found = |report: Report| report.damage.into_iter().map(|d| (d.file, d.problem)).collect::<Vec<_>>();
+    assert_eq!(found(check(&out)), std::slice::from_ref(&expected));
+    std::fs::remove_dir_all(held_out).unwrap();
+    assert_eq!(found(check(&out)), [expected]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! .building/specification.json        what the dataset will be, and the world size
+//! .building/created-NAME              side file NAME was not there before; its hash
 //! .building/lock                      shared by ranks at work, exclusive to whoever publishes
 //! .building/rank-00003/lock
 //! .building/rank-00003/inputs.json    what this rank works from; the specification's hash

@@ -5,6 +5,7 @@ mod check;
 mod damage;
 mod journal;
 mod lock;
+mod side_files;
 #[cfg(test)]
 pub(crate) mod tests;
 mod unfinished;

@@ -69,11 +69,6 @@ impl UnfinishedDataset {
         rank_dir(&self.dir, rank)
     }
 
-    /// What `rank` works from, as it said itself; nothing if it has not begun.
-    pub fn rank_inputs(&self, rank: u32) -> Result<Option<serde_json::Value>> {
-        Ok(read_rank_inputs(&self.rank_dir(rank))?.map(|rank| rank.inputs))
-    }
-
     /// Every finished shard whose file is there with the length and footer that the journal says. Reads no rows.
     pub fn finished(&self) -> Result<Vec<ShardId>> {
         let shards = journals(&self.dir)?;

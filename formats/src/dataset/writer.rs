@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::journal::{FinishedShard, RankInputs, ShardId, Specification, journal, journals, published_name};
 use super::lock::{LOCK, Locks, rank_dir, ranks};
+use super::side_files;
 use super::unfinished::{RANK_INPUTS, UnfinishedDataset, read_rank_inputs};
 use super::{MANIFEST, VOCABULARY};
 use crate::checksum::sha256_hex;
@@ -72,8 +73,8 @@ impl DatasetWriter {
     /// Starts, or resumes, the dataset in `dir`, creating the directory.
     ///
     /// # Errors
-    /// `dir` holds a finished dataset, another process is at work there, an interrupted run there was made with another
-    /// configuration, or the directory cannot be written.
+    /// `dir` holds a finished dataset or another vocabulary, another process is at work there, an interrupted run there was
+    /// made with another configuration, or the directory cannot be written.
     pub fn create(dir: impl AsRef<Path>, spec: DatasetSpec, vocabulary: &Vocabulary) -> Result<Self> {
         Self::create_share(dir, spec, vocabulary, &Share::whole())
     }
@@ -91,15 +92,28 @@ impl DatasetWriter {
         let dir = dir.as_ref().to_owned();
         refuse_finished(&dir)?;
         let (rank, work) = (share.rank, rank_dir(&dir, share.rank));
+        let is_new = !work.exists();
         fs::create_dir_all(&work).at(&work)?;
         let locks = take_locks(&dir, share)?;
         // It may have been published before the lock was ours.
         refuse_finished(&dir)?;
         let specification = Specification { world_size: share.world_size, dataset: spec };
         let mut this = Self { dir, specification, rank, files: BTreeMap::new(), locks };
-        this.check_interrupted(share)?;
-        this.write_file(VOCABULARY, vocabulary.bytes())?;
-        Ok(this)
+        match this.begin(share, vocabulary) {
+            Ok(()) => Ok(this),
+            Err(error) => {
+                // A refused rank leaves the directory as it was.
+                if is_new {
+                    this.abandon();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn begin(&mut self, share: &Share, vocabulary: &Vocabulary) -> Result<()> {
+        self.check_interrupted(share)?;
+        self.write_file(VOCABULARY, vocabulary.bytes())
     }
 
     /// Puts values that "automatic" settings came to into the manifest; what a resumed run is compared with stays.
@@ -133,17 +147,10 @@ impl DatasetWriter {
         let mut finished = journal(&self.work_dir())?;
         let total = finished.values().map(|shard| shard.entry.bytes).sum();
         let mut done = 0;
-        // A shard has its final name where an interruption came during publication, so once all ranks were done.
-        let all = journals(&self.dir)?;
-        let final_names: BTreeMap<ShardId, String> =
-            all.keys().enumerate().map(|(number, &id)| (id, published_name(number, all.len()))).collect();
+        let final_names = self.final_names()?;
         finished.retain(|&id, shard| {
-            let unpublished = self.unpublished(id);
-            let path = match final_names.get(&id) {
-                Some(name) if !unpublished.exists() => self.dir.join(name),
-                _ => unpublished,
-            };
-            let is_whole = self.is_whole(&path, shard);
+            let opened = self.open(id, shard, &final_names);
+            let is_whole = opened.is_ok_and(|shard| shard.check_batches().is_ok());
             done += shard.entry.bytes;
             checked(done, total);
             is_whole
@@ -151,10 +158,26 @@ impl DatasetWriter {
         Ok(finished)
     }
 
-    fn is_whole(&self, path: &Path, shard: &FinishedShard) -> bool {
+    /// The shards that this rank has finished, open, in their order.
+    pub fn open_finished(&self) -> Result<Vec<Shard>> {
+        let final_names = self.final_names()?;
+        journal(&self.work_dir())?.iter().map(|(&id, shard)| self.open(id, shard, &final_names)).collect()
+    }
+
+    /// A shard has its final name where an interruption came during publication, so once all ranks were done.
+    fn final_names(&self) -> Result<BTreeMap<ShardId, String>> {
+        let all = journals(&self.dir)?;
+        Ok(all.keys().enumerate().map(|(number, &id)| (id, published_name(number, all.len()))).collect())
+    }
+
+    fn open(&self, id: ShardId, shard: &FinishedShard, final_names: &BTreeMap<ShardId, String>) -> Result<Shard> {
+        let unpublished = self.unpublished(id);
+        let path = match final_names.get(&id) {
+            Some(name) if !unpublished.exists() => self.dir.join(name),
+            _ => unpublished,
+        };
         let spec = &self.specification.dataset;
-        let shard = Shard::open(path, &shard.entry, spec.layout, &spec.vocabulary);
-        shard.is_ok_and(|s| s.check_batches().is_ok())
+        Shard::open(path, &shard.entry, spec.layout, &spec.vocabulary)
     }
 
     /// Starts shard `id`.
@@ -180,12 +203,11 @@ impl DatasetWriter {
     }
 
     /// Writes a side file, which the manifest will list with its hash.
+    ///
+    /// # Errors
+    /// Another file by this name is there that no run of this dataset wrote, or it cannot be written.
     pub fn write_file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.dir.join(name);
-        // Every rank brings the vocabulary: those that find it there leave it alone.
-        if fs::read(&path).ok().as_deref() != Some(bytes) {
-            durable::write_by(&path, &self.work_dir().join(name), bytes)?;
-        }
+        side_files::write(&self.dir, &self.work_dir(), name, bytes)?;
         let entry = FileEntry { file: name.to_owned(), bytes: bytes.len() as u64, sha256: sha256_hex(bytes) };
         self.files.insert(name.to_owned(), entry);
         Ok(())
@@ -211,15 +233,35 @@ impl DatasetWriter {
         UnfinishedDataset { dir, specification, files, locks }
     }
 
-    /// After a failure: removes every trace of this rank, and of the dataset where there is no other.
+    /// Does `work`. Where that fails, shards that are finished stay for a resumed run; without any, nothing stays.
+    pub fn attempt<T>(mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<(Self, T)> {
+        match work(&mut self) {
+            Ok(made) => Ok((self, made)),
+            Err(error) => {
+                if !self.has_finished_any() {
+                    self.abandon();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether this rank has finished any shard, in this run or an interrupted one.
+    pub fn has_finished_any(&self) -> bool {
+        // What cannot be looked at is not thrown away.
+        journal(&self.work_dir()).map_or(true, |shards| !shards.is_empty())
+    }
+
+    /// After a failure: removes every trace of this rank, and of the dataset where there is no other. What was in the
+    /// directory before stays.
     pub fn abandon(self) {
         let (dir, work) = (self.dir.clone(), self.work_dir());
         let _ = fs::remove_dir_all(work);
         drop(self);
         let nobody_else = Locks::alone(&dir);
         if nobody_else.is_ok() && ranks(&dir).is_empty() {
+            let _ = side_files::remove_created(&dir);
             let _ = fs::remove_dir_all(dir.join(WORK_DIR));
-            let _ = fs::remove_file(dir.join(VOCABULARY));
             // Only if nothing else lies there.
             let _ = fs::remove_dir(dir);
         }
@@ -320,11 +362,12 @@ fn take_locks(dir: &Path, share: &Share) -> Result<Locks> {
     if share.world_size == 1 { Locks::alone(dir) } else { Locks::of_rank(dir, share.rank) }
 }
 
-/// Removes what all ranks made, shards that bear their final names already included.
+/// Removes what all ranks made, shards and side files that bear their final names already included.
 fn discard_ranks(dir: &Path) -> Result<()> {
     let count = journals(dir)?.len();
     let published = (0..count).map(|number| dir.join(published_name(number, count))).filter(|path| path.exists());
     published.into_iter().try_for_each(|path| fs::remove_file(&path).at(path))?;
+    side_files::remove_created(dir)?;
     ranks(dir).into_iter().map(|rank| rank_dir(dir, rank)).try_for_each(|rank| fs::remove_dir_all(&rank).at(rank))
 }
 

@@ -52,7 +52,7 @@ pub struct BuildArgs {
     /// Share of the documents to keep apart for evaluation, in OUT/held-out. The same ones for each phase.
     #[arg(long, default_value_t = 0.0, value_name = "P")]
     pub held_out: f64,
-    /// Number of shards; 0 for by size.
+    /// Number of shards; 0 for by size. The held-out part has as many, or one for each of its instances where those are fewer.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub num_shards: u32,
     /// Re-create another program's instances bit for bit: those of NVIDIA's create_pretraining_data.py (nvidia) over

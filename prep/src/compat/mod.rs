@@ -41,10 +41,22 @@ use crate::progress::{CHECKING, Progress};
 /// More instances than fit into 32 bits, damage in the corpus, or `out` cannot be written.
 pub(crate) fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progress: Progress) -> Result<Manifest> {
     let source = corpus_source(corpus)?;
-    let mut writer = DatasetWriter::create(out, dataset_spec(corpus, config, &source), corpus.vocabulary())?;
+    let writer = DatasetWriter::create(out, dataset_spec(corpus, config, &source), corpus.vocabulary())?;
+    let (writer, ()) = writer.attempt(|writer| write_shards(corpus, config, writer, progress))?;
+    writer.publish(vec![source])
+}
+
+/// Draws, and makes the shards that an interrupted run has not made.
+fn write_shards(
+    corpus: &Dataset,
+    config: &InstanceConfig,
+    writer: &mut DatasetWriter,
+    progress: Progress,
+) -> Result<()> {
     let drawn = DrawnFile::make(corpus, config, &writer.work_dir().join("drawn"), progress)?;
     let resolved = InstanceConfig { num_shards: drawn.totals().num_shards, ..config.clone() };
     writer.resolve_configuration(serde_json::to_value(&resolved).expect("a configuration is plain data"));
+    let writer = &*writer;
     let mut bar = progress.bytes(CHECKING, 0);
     let finished = writer.finished_with(|done, total| bar.set_of(done, total))?;
     drop(bar);
@@ -58,10 +70,7 @@ pub(crate) fn build(corpus: &Dataset, config: &InstanceConfig, out: &Path, progr
             writer.finish_shard(index, shard, serde_json::Value::Null)?;
             Ok(())
         })
-    })?;
-    // Its files are in use until here, and publishing removes them.
-    drop(drawn);
-    writer.publish(vec![source])
+    })
 }
 
 fn write_rows(

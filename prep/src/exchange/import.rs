@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::columnar::{self, Described};
 use super::instance::Instance;
-use super::{Format, arrow_stream, hdf5, inputs, lddl, parquet, tfrecord};
+use super::{Format, arrow_stream, hdf5, inputs, lddl, parquet, questions, tfrecord};
 use crate::error::{AtPath, Error, Result};
 use crate::progress::{CHECKING, Progress};
 use crate::tokenize::{Input, WRITER, describe_input, source_entry};
@@ -25,11 +25,12 @@ use crate::tokenize::{Input, WRITER, describe_input, source_entry};
 ///
 /// `patterns` are files, directories and globs. Token ids are those of `vocabulary`, with `cased` as it is there. Every row
 /// is checked: ids, special tokens, positions; the labels restore the clean text. What the files do not tell of how they were
-/// made is derived from the rows or set to BERT's values: see [`InstanceConfig`] in the manifest.
+/// made is derived from the rows or set to BERT's values: see [`InstanceConfig`] in the manifest. Windows of questions need the
+/// `examples.jsonl` beside their files; those of several directories follow each other.
 ///
 /// # Errors
-/// Nothing to read, files of another format or kind, a row that breaks a rule (naming file and row), or an output that is
-/// finished already or cannot be written.
+/// Nothing to read, files of another format or kind, a row that breaks a rule (naming file and row), questions that come twice
+/// or do not fit the rows, or an output that is finished already or cannot be written.
 ///
 /// # Memory usage
 /// Per thread a batch of rows read and a record batch being written.
@@ -54,13 +55,23 @@ pub fn import(
         configuration: described.configuration.clone().unwrap_or_else(|| json!({})),
         inputs: json!(inputs),
     };
-    let mut writer = DatasetWriter::create(out, spec, vocabulary)?;
-    if described.layout.kind() == Kind::Squad {
-        copy_examples(first, &mut writer)?;
-    }
-    let shards = write_shards(format, &files, &inputs, vocabulary, described.layout, &writer, progress)?;
-    if described.layout.kind() == Kind::Pretrain {
-        writer.resolve_configuration(json!(configuration(described, shards.values())));
+    let examples = (described.layout.kind() == Kind::Squad).then(|| questions::merged_examples(&files)).transpose()?;
+    let (writer, shards) = DatasetWriter::create(out, spec, vocabulary)?.attempt(|writer| {
+        if let Some(examples) = &examples {
+            writer.write_file(EXAMPLES, examples)?;
+        }
+        let shards = write_shards(format, &files, &inputs, vocabulary, described.layout, writer, progress)?;
+        if described.layout.kind() == Kind::Pretrain {
+            writer.resolve_configuration(json!(configuration(described, shards.values())));
+        }
+        Ok(shards)
+    })?;
+    if examples.is_some()
+        && let Err(error) = questions::check(&files, &writer)
+    {
+        // Files that do not fit together are not mended by a resumed run.
+        writer.abandon();
+        return Err(error);
     }
     let sources = inputs.iter().zip(shards.values()).map(|(input, shard)| source_entry(input, shard.statistics.rows));
     writer.publish(sources.collect())
@@ -71,16 +82,6 @@ fn describe_inputs(format: Format, files: &[PathBuf], progress: Progress) -> Res
     let bar = Mutex::new(progress.bytes("hashing files", files.iter().map(size).sum()));
     let read = |bytes| bar.lock().expect("no holder panics").add(bytes);
     files.par_iter().map(|path| describe_input(path, format.name(), read)).collect()
-}
-
-/// Contexts and gold answers travel beside the rows.
-fn copy_examples(rows: &Path, writer: &mut DatasetWriter) -> Result<()> {
-    let examples = rows.with_file_name(EXAMPLES);
-    if !examples.exists() {
-        return Err(Error::invalid(examples, "expected the questions' contexts and answers here, found nothing"));
-    }
-    let bytes = std::fs::read(&examples).at(&examples)?;
-    writer.write_file(EXAMPLES, &bytes)
 }
 
 /// That of the dataset that was exported, where the files tell it, else what the rows show.

@@ -16,6 +16,7 @@ mod instance;
 mod lddl;
 mod output;
 mod parquet;
+mod questions;
 #[cfg(test)]
 mod tests;
 mod tfrecord;

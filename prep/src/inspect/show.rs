@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, Write};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use cloze_formats::{Dataset, Kind, Label, Row};
@@ -24,7 +24,7 @@ pub enum Selection {
     Rows(Vec<RangeInclusive<u64>>),
     /// `count` drawn with this seed.
     Random(u64),
-    /// The document of a corpus with this `document_id`.
+    /// The document of a corpus with this `document_id`; each of them where corpora were put together by `import`.
     Document(u64),
     /// The first `count` that have these words.
     Find(String),
@@ -98,32 +98,47 @@ fn choose(dataset: &Dataset, selection: &Selection, count: u64) -> Result<Vec<u6
             let order = cloze_formats::stream::Order::new(n, *seed, 0);
             (0..count).map(|i| order.at(i)).collect()
         }
-        Selection::Document(id) => vec![find_document(dataset, *id)?],
+        Selection::Document(id) => find_document(dataset, *id)?,
         Selection::First | Selection::Find(_) => (0..count).collect(),
     })
 }
 
-/// The row of the document with this id; ids ascend with the rows.
-fn find_document(dataset: &Dataset, id: u64) -> Result<u64> {
+/// The rows of the documents with this id: one, or one for each shard where shards of several corpora were put together.
+fn find_document(dataset: &Dataset, id: u64) -> Result<Vec<u64>> {
     let kind = dataset.manifest().kind;
     if kind != Kind::Corpus {
         let problem = format!("--document: expected a corpus, found a {kind} dataset; choose by --rows or --find");
         return Err(Error::invalid(dataset.dir(), problem));
     }
-    let (mut low, mut high) = (0, dataset.len());
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match dataset.corpus_row(middle)?.document_id {
-            found if found == id => return Ok(middle),
-            found if found < id => low = middle + 1,
-            _ => high = middle,
+    let (mut found, mut last, mut first_row) = (Vec::new(), None, 0);
+    for shard in dataset.manifest().shards.iter().filter(|shard| shard.rows > 0) {
+        let rows = first_row..first_row + shard.rows;
+        first_row = rows.end;
+        let ids = dataset.corpus_row(rows.start)?.document_id..=dataset.corpus_row(rows.end - 1)?.document_id;
+        last = last.max(Some(*ids.end()));
+        if ids.contains(&id) {
+            found.extend(find_in(dataset, rows, id)?);
         }
     }
-    let last = match dataset.len() {
-        0 => String::new(),
-        n => format!(" up to {}", dataset.corpus_row(n - 1)?.document_id),
-    };
-    Err(Error::invalid(dataset.dir(), format!("--document: expected an id{last}, found {id}; it is not in the corpus")))
+    if found.is_empty() {
+        let last = last.map_or(String::new(), |last| format!(" up to {last}"));
+        let problem = format!("--document: expected an id{last}, found {id}; it is not in the corpus");
+        return Err(Error::invalid(dataset.dir(), problem));
+    }
+    Ok(found)
+}
+
+/// The row of the document with this id among those of a shard, in which ids ascend.
+fn find_in(dataset: &Dataset, mut rows: Range<u64>, id: u64) -> Result<Option<u64>> {
+    while !rows.is_empty() {
+        let middle = rows.start + (rows.end - rows.start) / 2;
+        match dataset.corpus_row(middle)?.document_id {
+            found if found == id => return Ok(Some(middle)),
+            found if found < id => rows.start = middle + 1,
+            _ => rows.end = middle,
+        }
+    }
+    Ok(None)
 }
 
 /// Contexts and answers of the questions of these rows.

@@ -97,8 +97,8 @@ impl Plan {
         let planner = Planner::new(corpus, config)?;
         let counts = planner.count(progress)?;
         let num_instances: u64 = counts.iter().map(|c| c.instances).sum();
-        let totals =
-            Totals::new(num_instances, config.num_shards).map_err(|problem| Error::invalid(corpus.dir(), problem))?;
+        let totals = Totals::new(num_instances, wanted_shards(config, num_instances))
+            .map_err(|problem| Error::invalid(corpus.dir(), problem))?;
         let plan = Self { dir: dir.to_owned(), totals };
         planner.write(&plan, world.range(totals.num_shards), &counts, progress)?;
         let json = serde_json::to_vec(&plan.totals).map_err(std::io::Error::other).at(&totals_path)?;
@@ -175,6 +175,15 @@ impl Plan {
 
     fn file(&self, file: u64) -> PathBuf {
         self.dir.join(format!("plan-{file:05}"))
+    }
+}
+
+/// The number of shards that `config` asks for; 0: by size. What is held out is the smaller part: where it has fewer
+/// instances than the other one is to have shards, it gets a shard for each.
+pub(crate) fn wanted_shards(config: &InstanceConfig, num_instances: u64) -> u32 {
+    match config.split {
+        Split::Train => config.num_shards,
+        Split::HeldOut => u64::from(config.num_shards).min(num_instances.max(1)) as u32,
     }
 }
 

@@ -30,6 +30,7 @@ use crate::wikitext;
 
 pub(crate) use batches::{BrokenRows, for_each_batch, stored_bytes};
 pub use expand::expand;
+pub(crate) use skipped::BROKEN;
 pub use skipped::Skipped;
 
 /// The path that stands for standard input.

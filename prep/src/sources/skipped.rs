@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Broken rows that are described; the rest are counted.
 const MAX_DESCRIBED: usize = 5;
 
+/// Why rows that cannot be read are no documents, in [`Skipped::counts`].
+pub(crate) const BROKEN: &str = "broken";
+
 /// Pages and rows of a source that are not documents, by reason; readable while the reader runs.
 #[derive(Debug, Default)]
 pub struct Skipped {
@@ -37,7 +40,7 @@ impl Skipped {
             ("other content model", get(&self.other_model)),
             ("empty", get(&self.empty)),
             ("null", get(&self.null)),
-            ("broken", get(&self.broken)),
+            (BROKEN, get(&self.broken)),
         ]
     }
 

@@ -14,10 +14,10 @@ use super::pipeline::{Event, TokenizedDocument};
 use super::slices::{Listed, SliceRecord, record_name};
 use super::state::{Dropped, Position, Summary};
 use super::{Input, TokenizeConfig};
-use crate::Result;
 use crate::error::AtPath;
 use crate::progress::{CHECKING, Progress};
 use crate::world::World;
+use crate::{Error, Result};
 
 /// A slice that falls to this process.
 pub(super) struct OwnSlice {
@@ -100,6 +100,25 @@ impl CorpusWriter {
         let first = this.slices.front().map_or(inputs.len(), |slice| slice.sources.start + this.position.source);
         let documents_read = if this.slices.is_empty() { 0 } else { this.position.documents_read };
         Ok((this, (first, documents_read)))
+    }
+
+    /// An error if an interrupted run has skipped broken rows in sources that will not be read again.
+    pub(super) fn refuse_broken_rows(&self, out: &Path) -> Result<()> {
+        let mut done = self.summary.clone();
+        // Where no slice is left, the position is that of the last one, which is counted.
+        if !self.slices.is_empty() {
+            done.merge(&self.position.summary);
+        }
+        let found = done.num_broken_rows();
+        if found == 0 {
+            return Ok(());
+        }
+        let first = done.broken_rows.first().map_or(String::new(), |row| format!(" (the first is {row})"));
+        let problem = format!(
+            "strict: expected no broken rows, found {found} that an interrupted run has skipped{first}; mend them and run \
+             again with --restart, or leave out --strict"
+        );
+        Err(Error::invalid(out, problem))
     }
 
     fn read_record(&self, slice: u32) -> Option<SliceRecord> {

@@ -84,7 +84,8 @@ impl Default for TokenizeConfig {
 /// its finished shards are kept. `restart` throws them away first.
 ///
 /// # Errors
-/// No sources, a source that cannot be read or is damaged, no document with text in any of them (nothing is published
+/// No sources, a source that cannot be read or is damaged, broken rows where they are errors ([`ReadOptions::strict`]), also
+/// those that an interrupted run has skipped, no document with text in any of them (nothing is published
 /// then), a finished dataset or another run's leftovers in `out`, or an output that cannot be written.
 pub fn tokenize(
     config: &TokenizeConfig,
@@ -140,6 +141,9 @@ pub fn tokenize_share(
         progress.warn(&format!("{}: the file system has no locks; let no two processes do the same", out.display()));
     }
     let (mut corpus, start) = CorpusWriter::resume(writer, config, slices, &inputs, progress)?;
+    if config.reading.strict {
+        corpus.refuse_broken_rows(out)?;
+    }
     let words = Arc::new(WordPiece::new(vocabulary, config.cased));
     let mut bar = progress.bytes("tokenizing", inputs.iter().map(|input| input.bytes).sum());
     let outcome = pipeline::run(&sources, &words, config, start, |event| {

@@ -6,7 +6,7 @@ use cloze_formats::checksum::Crc32c;
 use serde::{Deserialize, Serialize};
 
 use super::pipeline::TokenizedDocument;
-use crate::sources::{Skipped, SourceFile};
+use crate::sources::{BROKEN, Skipped, SourceFile};
 
 /// Broken rows that a summary describes.
 const MAX_BROKEN_ROWS: usize = 10;
@@ -51,6 +51,11 @@ impl Summary {
     /// Documents read, dropped ones included.
     pub(super) fn documents_read(&self) -> u64 {
         self.documents + self.documents_without_text + self.duplicate_documents + self.short_documents
+    }
+
+    /// Number of broken rows that were skipped.
+    pub(super) fn num_broken_rows(&self) -> u64 {
+        self.skipped.get(BROKEN).copied().unwrap_or(0)
     }
 
     /// Share of tokens that are `[UNK]`.

@@ -99,11 +99,16 @@ pub fn glue(dir: &Path, sentences: &[&str]) {
 
 /// Two questions about a context that takes several windows.
 pub fn questions(dir: &Path) {
+    questions_named(dir, &["first", "second"]);
+}
+
+/// Questions with these ids about a context that takes several windows.
+pub fn questions_named(dir: &Path, ids: &[&str]) {
     let context = "the old whale sailed the sea , and the ship of rope sailed of the whale . ".repeat(6);
     let answer = json!([{"text": "ship of rope", "answer_start": context.find("ship").unwrap()}]);
-    let question = |id: &str| json!({"id": id, "question": "what sailed ?", "answers": answer});
+    let question = |id: &&str| json!({"id": id, "question": "what sailed ?", "answers": answer});
     let file = json!({"version": "1.1", "data": [{"title": "", "paragraphs": [
-        {"context": context, "qas": [question("first"), question("second")]}]}]});
+        {"context": context, "qas": ids.iter().map(question).collect::<Vec<_>>()}]}]});
     let input = dir.with_extension("json");
     std::fs::write(&input, file.to_string()).unwrap();
     let config = SquadConfig { max_seq_length: 64, doc_stride: 30, max_query_length: 16, cased: false };

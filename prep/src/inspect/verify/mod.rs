@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use cloze_formats::config::{InstanceConfig, Split};
 use cloze_formats::dataset::{EXAMPLES, VOCABULARY, short, verify_file};
-use cloze_formats::manifest::{Kind, MANIFEST, Manifest, ShardEntry};
+use cloze_formats::manifest::{Kind, MANIFEST, Manifest, ShardEntry, Source};
 use cloze_formats::shard::Shard;
 use cloze_formats::statistics::Statistics;
 use cloze_formats::{ErrorKind, Vocabulary};
@@ -18,9 +19,9 @@ use rayon::prelude::*;
 pub use report::{Damage, Report};
 
 use crate::Result;
-use crate::build::HELD_OUT;
+use crate::build::{CORPUS_FORMAT, HELD_OUT};
 use crate::progress::{Bar, Progress};
-use questions::Questions;
+pub(crate) use questions::Questions;
 use report::NAMED_PER_SHARD;
 use rows::{BatchReport, Promises};
 
@@ -63,15 +64,35 @@ pub fn verify(dir: &Path, progress: Progress) -> Result<Report> {
     drop(bar);
     if let Some(statistics) = statistics {
         let problems = rows::compare_statistics(&manifest.statistics, &statistics).into_iter();
-        for problem in problems.chain(rows::implausible_masks(&statistics)) {
+        let masks = if is_built(&manifest) { rows::implausible_masks(&statistics) } else { None };
+        for problem in problems.chain(masks) {
             report.push_problem(dir.join(MANIFEST).display().to_string(), problem);
         }
     }
     report.seconds = started.elapsed().as_secs_f64();
-    if manifest.kind == Kind::Pretrain && dir.join(HELD_OUT).join(MANIFEST).exists() {
-        report.held_out = Some(Box::new(verify(&dir.join(HELD_OUT), progress)?));
+    let held_out = dir.join(HELD_OUT);
+    if manifest.kind == Kind::Pretrain && held_out.join(MANIFEST).exists() {
+        report.held_out = Some(Box::new(verify(&held_out, progress)?));
+    } else if let Some(share) = held_out_share(&manifest) {
+        let problem =
+            format!("expected the part held out (held_out {share}), found none; restore it or rebuild the dataset");
+        report.push_problem(held_out.join(MANIFEST).display().to_string(), problem);
     }
     Ok(report)
+}
+
+/// Whether `build` made it, from a corpus: it keeps promises that the format does not ask of other writers and of imports.
+fn is_built(manifest: &Manifest) -> bool {
+    let of_a_corpus = |source: &Source| source.format == CORPUS_FORMAT;
+    manifest.kind == Kind::Pretrain
+        && manifest.writer.starts_with("cloze-prep ")
+        && manifest.sources.first().is_some_and(of_a_corpus)
+}
+
+/// The share of the documents that `build` has put into a held-out part beside this one.
+fn held_out_share(manifest: &Manifest) -> Option<f64> {
+    let config: InstanceConfig = serde_json::from_value(manifest.configuration.clone()).ok()?;
+    (is_built(manifest) && config.split == Split::Train && config.held_out > 0.0).then_some(config.held_out)
 }
 
 /// Checks all shards; returns the recount, unless something could not be counted.
@@ -113,13 +134,15 @@ fn check_shards(
         });
         first_row += entry.rows;
     }
-    if let Some(order) = promises.check_order(&shards) {
-        order.into_iter().for_each(|(shard, row, problem)| {
-            let first_row = manifest.shards[..shard].iter().map(|entry| entry.rows).sum::<u64>();
-            let file = dir.join(&manifest.shards[shard].file).display().to_string();
-            report.damage.push(Damage { file, row: Some(row), dataset_row: Some(first_row + row), problem });
-            report.num_problems += 1;
-        });
+    let order = promises.check_order(&shards);
+    for (shard, row, problem) in order.rows {
+        let first_row = manifest.shards[..shard].iter().map(|entry| entry.rows).sum::<u64>();
+        let file = dir.join(&manifest.shards[shard].file).display().to_string();
+        report.damage.push(Damage { file, row: Some(row), dataset_row: Some(first_row + row), problem });
+        report.num_problems += 1;
+    }
+    if let Some(problem) = order.unasked {
+        report.push_problem(dir.join(EXAMPLES).display().to_string(), problem);
     }
     statistics
 }

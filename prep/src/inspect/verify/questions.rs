@@ -13,7 +13,7 @@ use crate::inspect::examples::each;
 use crate::{Error, Result};
 
 /// What the lines of `examples.jsonl` say of their questions, by id.
-pub(super) struct Questions {
+pub(crate) struct Questions {
     by_id: HashMap<String, Question>,
 }
 
@@ -23,6 +23,15 @@ struct Question {
     /// One past the last character that is sure to be in a token; 0 if there is none.
     text_end: u32,
     is_impossible: bool,
+}
+
+/// What is wrong with windows as a whole.
+#[derive(Default)]
+pub(crate) struct OrderReport {
+    /// Shard, row and problem, the first few.
+    pub(crate) rows: Vec<(usize, u64, String)>,
+    /// Questions without any window.
+    pub(crate) unasked: Option<String>,
 }
 
 /// What stands before a row.
@@ -39,7 +48,7 @@ impl Questions {
     ///
     /// # Errors
     /// It cannot be read, a line is not a question, or an id comes twice.
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let mut by_id = HashMap::new();
         let mut repeated = None;
         each(path, |number, example| {
@@ -57,7 +66,7 @@ impl Questions {
     }
 
     /// Checks a window against its question; its structure was checked before.
-    pub(super) fn check(&self, row: &SquadRow<'_>) -> Result<(), String> {
+    pub(crate) fn check(&self, row: &SquadRow<'_>) -> Result<(), String> {
         let id = row.example_id;
         let question = self.by_id.get(id).ok_or_else(|| format!("example_id {id:?} is not in examples.jsonl"))?;
         if row.is_impossible != question.is_impossible {
@@ -87,30 +96,35 @@ impl Questions {
         }
     }
 
-    /// Windows of a question are numbered from 0 without a gap and go on to the end of its context, and questions stand in the
-    /// order of the file.
+    /// Each question has windows, they are numbered from 0 without a gap and go on to the end of its context, and questions
+    /// stand in the order of the file.
     ///
     /// How many windows a question has is not stored, but the last one holds the last token of the context.
     ///
-    /// Returns (shard, row, problem) for the first few rows where that is not so; rows that cannot be read are passed over.
-    pub(super) fn check_order(&self, shards: &[Result<Shard>]) -> Vec<(usize, u64, String)> {
+    /// Rows that cannot be read are passed over; whether each question has windows is then not known.
+    pub(crate) fn check_order(&self, shards: &[Result<Shard>]) -> OrderReport {
         let mut problems = Vec::new();
         let mut before = Before::Start;
         let mut place = (0, 0);
+        let mut asked = vec![false; self.by_id.len()];
+        let mut all_read = true;
         let mut note = |(shard, row), checked: Result<(), String>| match checked {
             Err(problem) if problems.len() < NAMED_PER_SHARD => problems.push((shard, row, problem)),
             _ => {}
         };
         for (i, shard) in shards.iter().enumerate() {
             let Ok(shard) = shard else {
-                before = Before::Unreadable;
+                (before, all_read) = (Before::Unreadable, false);
                 continue;
             };
             for index in 0..shard.num_rows() {
                 let Ok(Row::Squad(row)) = shard.row(index) else {
-                    before = Before::Unreadable;
+                    (before, all_read) = (Before::Unreadable, false);
                     continue;
                 };
+                if let Some(question) = self.by_id.get(row.example_id) {
+                    asked[question.number as usize] = true;
+                }
                 if let Before::Window(last) = before
                     && last.example_id != row.example_id
                 {
@@ -124,7 +138,18 @@ impl Questions {
         if let Before::Window(last) = before {
             note(place, self.is_last(&last));
         }
-        problems
+        OrderReport { rows: problems, unasked: if all_read { self.unasked(&asked) } else { None } }
+    }
+
+    /// Names the first question that has no window and counts the others.
+    fn unasked(&self, asked: &[bool]) -> Option<String> {
+        let unasked = || self.by_id.iter().filter(|(_, question)| !asked[question.number as usize]);
+        let (first, _) = unasked().min_by_key(|(_, question)| question.number)?;
+        let more = match unasked().count() - 1 {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        Some(format!("expected windows of every question, found none of question {first}{more}; rebuild the dataset"))
     }
 
     /// The last window there is of a question must reach the end of the context's text.

@@ -7,8 +7,9 @@ use cloze_formats::row::Row;
 use cloze_formats::schema::Layout;
 use cloze_formats::shard::Shard;
 use cloze_formats::statistics::Statistics;
+use serde_json::Value;
 
-use super::questions::Questions;
+use super::questions::{OrderReport, Questions};
 use super::report::NAMED_PER_SHARD;
 use crate::Result;
 use crate::inspect::leaves::differences;
@@ -101,10 +102,10 @@ impl<'a> Promises<'a> {
         }
     }
 
-    /// Squad: windows of a question follow each other, and questions the order of examples.jsonl. `(shard, row, problem)`, the
-    /// first few; nothing where there is nothing to check against or not all can be read.
-    pub(super) fn check_order(&self, shards: &[Result<Shard>]) -> Option<Vec<(usize, u64, String)>> {
-        self.questions.map(|questions| questions.check_order(shards))
+    /// Squad: windows of a question follow each other, and questions the order of examples.jsonl; nothing where there is
+    /// nothing to check against.
+    pub(super) fn check_order(&self, shards: &[Result<Shard>]) -> OrderReport {
+        self.questions.map(|questions| questions.check_order(shards)).unwrap_or_default()
     }
 }
 
@@ -123,19 +124,34 @@ pub(super) fn compare_statistics(manifest: &Statistics, recount: &Statistics) ->
         return Vec::new();
     }
     let value = |statistics: &Statistics| serde_json::to_value(statistics).unwrap_or_default();
-    // Counts of nothing may be left out.
-    let count = |value: Option<serde_json::Value>| value.and_then(|value| value.as_u64()).unwrap_or(0);
     let different = differences(&value(manifest), &value(recount)).into_iter();
     different
-        .map(|(name, expected, found)| (name, count(expected), count(found)))
-        .filter(|(_, expected, found)| expected != found)
+        .filter(|(_, expected, found)| !(is_nothing(expected.as_ref()) && is_nothing(found.as_ref())))
         .map(|(name, expected, found)| {
+            let [expected, found] = [expected, found].map(shown);
             format!("statistics.{name}: manifest says {expected}, the rows have {found}; rebuild the dataset")
         })
         .collect()
 }
 
-/// What the model sees at positions to predict is `[MASK]`, a random token or the token itself, 8 : 1 : 1.
+/// Counts of nothing may be left out.
+fn is_nothing(value: Option<&Value>) -> bool {
+    value.is_none_or(|value| value.as_f64().unwrap_or(0.0) == 0.0)
+}
+
+/// A figure as the manifest would have it.
+fn shown(value: Option<Value>) -> String {
+    let number = value.as_ref().filter(|value| value.is_number());
+    match number.map(|number| (number.is_f64(), number.as_f64())) {
+        None => "0".to_owned(),
+        // Scores are of single precision, and their shortest digits are those people know.
+        Some((true, Some(score))) => (score as f32).to_string(),
+        Some(_) => number.map_or_else(String::new, Value::to_string),
+    }
+}
+
+/// What the model sees at positions to predict is `[MASK]`, a random token or the token itself, 8 : 1 : 1. So `build` has it; the
+/// format leaves it open.
 pub(super) fn implausible_masks(statistics: &Statistics) -> Option<String> {
     let masked = statistics.masked;
     let share = |part: u64| part as f64 / masked.total() as f64;

@@ -2,6 +2,7 @@
 
 use cloze_formats::manifest::Kind;
 use cloze_formats::row::{CorpusRow, GlueRow, Label, PretrainRow, StaticMask, Tokens};
+use cloze_formats::statistics::ScoreCounts;
 use cloze_formats::vocabulary::SpecialIds;
 
 use super::*;
@@ -117,6 +118,22 @@ fn differing_figures_are_named_with_both_values() {
     ];
     assert_eq!(compare_statistics(&manifest, &recount), expected);
     assert!(compare_statistics(&manifest, &manifest).is_empty());
+}
+
+#[test]
+fn differing_scores_are_named_whatever_their_sign_and_fraction() {
+    let scores = |min, sum_millionths| {
+        let scores = ScoreCounts { rows: 2, min, max: 4.75, sum_millionths };
+        Statistics { rows: 2, scores: Some(scores), ..Statistics::default() }
+    };
+    let expected = [
+        "statistics.scores.min: manifest says 0.5, the rows have 0.1; rebuild the dataset",
+        "statistics.scores.sum_millionths: manifest says -3, the rows have 4850000; rebuild the dataset",
+    ];
+    assert_eq!(compare_statistics(&scores(0.5, -3), &scores(0.1, 4_850_000)), expected);
+    let found = compare_statistics(&Statistics { rows: 2, ..Statistics::default() }, &scores(0.0, 4_750_000));
+    let names: Vec<&str> = found.iter().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(names, ["statistics.scores.max", "statistics.scores.rows", "statistics.scores.sum_millionths"]);
 }
 
 #[test]
