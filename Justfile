@@ -140,12 +140,13 @@ check-tensorflow python: setup
 test: setup
     cargo test --workspace
 
-# Format, lints, documentation
+# Format, lints, documentation, fuzz targets
 [group('check')]
 lint: setup
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- --deny warnings
     RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps
+    @for fuzz in */fuzz; do (cd "$fuzz" && cargo fmt --check && cargo check --quiet) || exit; done
 
 # Licences, bans and advisories of all dependencies; needs cargo-deny
 [group('check')]

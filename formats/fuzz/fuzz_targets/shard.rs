@@ -80,11 +80,11 @@ fn template(dir: &Path, kind: Kind) -> Template {
     let mut shard = writer.shard(0).expect("a shard");
     for i in 0..6u16 {
         let ids = [2u32, 7, 8, 3, 10 + u32::from(i), 3];
+        let words = [7u32, 8, 9, 10 + u32::from(i), 11, 12];
         let (tokens, a) = (ids[..].into(), 4);
         let offsets = [u32::from(i)];
         let row: Row<'_> = match kind {
             Kind::Corpus => {
-                let words = [7u32, 8, 9, 10 + u32::from(i), 11, 12];
                 CorpusRow { document_id: i.into(), token_ids: words[..].into(), sentence_lengths: &[4, 2] }.into()
             }
             Kind::Pretrain => {
