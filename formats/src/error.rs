@@ -132,11 +132,18 @@ impl Error {
 
 /// What to do about a refusal of the operating system, where that is the same wherever it happens.
 fn advice(error: &std::io::Error) -> &'static str {
-    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    use std::io::ErrorKind::{
+        FileTooLarge, IsADirectory, NotADirectory, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
+        StorageFull,
+    };
     match error.kind() {
         StorageFull | QuotaExceeded => "; free some space there, then run the same command again",
         FileTooLarge => "; lift the limit on file sizes, then run the same command again",
         ReadOnlyFilesystem => "; choose a directory that can be written",
+        PermissionDenied => "; change its permissions, or choose another",
+        NotFound => "; check the path",
+        IsADirectory => "; give a file",
+        NotADirectory => "; give a directory",
         _ => "",
     }
 }
@@ -168,10 +175,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_and_a_read_only_one_say_what_to_do() {
+    fn a_full_disk_a_read_only_one_and_a_wrong_path_say_what_to_do() {
         let message = |code| Error::new("out", std::io::Error::from_raw_os_error(code)).to_string();
         assert!(message(28).ends_with("(os error 28); free some space there, then run the same command again"));
         assert!(message(30).ends_with("(os error 30); choose a directory that can be written"));
-        assert!(message(2).ends_with("(os error 2)"));
+        assert!(message(2).ends_with("(os error 2); check the path"));
     }
 }

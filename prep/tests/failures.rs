@@ -134,3 +134,65 @@ fn a_held_out_part_too_small_for_its_shards_gets_one_for_each_instance() {
     build(&corpus, &config, &dir.path().join("again"), Progress::silent()).unwrap();
     assert_eq!(files(&dir.path().join("again")), files(&whole));
 }
+
+/// Runs the program in `dir`, which succeeds; what it printed, results and then warnings.
+fn done(dir: &Path, line: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloze-prep"));
+    let output = command.current_dir(dir).args(line.split_whitespace()).output().unwrap();
+    let printed = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{line}: {printed}");
+    printed
+}
+
+fn prepared() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("vocab.txt"), vocabulary().bytes()).unwrap();
+    std::fs::write(dir.path().join("prose.txt"), common::prose(300)).unwrap();
+    done(dir.path(), "tokenize --text prose.txt --vocab vocab.txt --out corpus");
+    dir
+}
+
+#[test]
+fn a_report_replaces_reports_and_nothing_else() {
+    let dir = prepared();
+    let before = files(&dir.path().join("corpus"));
+    let message = refused(dir.path(), "inspect corpus --html corpus/manifest.json");
+    assert!(
+        message.starts_with("error: corpus/manifest.json: expected a new file, or a report to replace"),
+        "{message}"
+    );
+    assert_eq!(files(&dir.path().join("corpus")), before);
+    for _ in 0..2 {
+        done(dir.path(), "inspect corpus --html report.html");
+    }
+    assert!(std::fs::read_to_string(dir.path().join("report.html")).unwrap().ends_with("</html>\n"));
+}
+
+#[test]
+fn tokenize_does_not_take_over_what_build_has_begun() {
+    let dir = prepared();
+    done(dir.path(), "build --corpus corpus --phase 1 --held-out 0.2 --rank 0 --world-size 2 --out whole");
+    // As an interrupted build of one process leaves it: begun, no shard of the training part finished.
+    let begun = dir.path().join("begun");
+    let spec = std::fs::read_to_string(dir.path().join("whole/.building/specification.json")).unwrap();
+    std::fs::create_dir_all(begun.join(".building/rank-00000")).unwrap();
+    let alone = spec.replace("\"world_size\": 2", "\"world_size\": 1");
+    assert_ne!(spec, alone);
+    std::fs::write(begun.join(".building/specification.json"), alone).unwrap();
+    let message = refused(dir.path(), "tokenize --text prose.txt --vocab vocab.txt --out begun");
+    assert!(message.contains("an interrupted run here was made with another kind"), "{message}");
+    assert!(begun.join(".building/specification.json").exists());
+}
+
+#[test]
+fn what_does_not_fit_or_is_left_out_is_told() {
+    let dir = prepared();
+    let printed = done(dir.path(), "tokenize --text prose.txt --vocab vocab.txt --cased --out cased");
+    assert!(printed.contains("warning: vocab.txt: has no upper-case tokens, and text keeps its case"), "{printed}");
+    std::fs::write(dir.path().join("rows.jsonl"), "{\"text\": \"The sea.\"}\n".to_owned() + &"{\n".repeat(9)).unwrap();
+    let printed = done(dir.path(), "tokenize --jsonl rows.jsonl --vocab vocab.txt --out rows");
+    assert!(printed.contains("warning: and 4 more broken rows\n"), "{printed}");
+    done(dir.path(), "build --corpus corpus --phase 1 --held-out 0.2 --out phase1");
+    let printed = done(dir.path(), "export phase1 --format parquet --out parquet");
+    assert!(printed.contains("  without the held-out part: export phase1/held-out by itself\n"), "{printed}");
+}

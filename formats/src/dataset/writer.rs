@@ -279,7 +279,7 @@ impl DatasetWriter {
         match fs::read(&path) {
             Ok(theirs) if theirs == ours => {}
             // Nothing of that run is worth keeping: it may have stopped at the very input that was mended since.
-            Ok(_) if share.world_size == 1 && journals(&self.dir)?.is_empty() => {
+            Ok(theirs) if share.world_size == 1 && journals(&self.dir)?.is_empty() && self.is_of_our_kind(&theirs) => {
                 discard_ranks(&self.dir)?;
                 fs::create_dir_all(self.work_dir()).at(self.work_dir())?;
                 write()?;
@@ -289,6 +289,12 @@ impl DatasetWriter {
             Err(e) => return Err(Error::new(path, e)),
         }
         self.check_rank_inputs(share, sha256_hex(&ours))
+    }
+
+    /// Whether an interrupted run was making what we make: beside another kind of dataset there may be more than its journal tells.
+    fn is_of_our_kind(&self, theirs: &[u8]) -> bool {
+        let theirs = serde_json::from_slice::<Specification>(theirs);
+        theirs.is_ok_and(|theirs| theirs.dataset.kind == self.specification.dataset.kind)
     }
 
     fn check_rank_inputs(&self, share: &Share, specification_sha256: String) -> Result<()> {

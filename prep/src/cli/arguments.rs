@@ -99,9 +99,15 @@ impl VocabularyArgs {
         // ASCII only: lower-casing leaves a few symbols such as double-struck letters as they are.
         let mut words = vocabulary.tokens().iter().filter(|token| !is_special(token));
         let upper = words.any(|token| token.bytes().any(|b| b.is_ascii_uppercase()));
-        if upper && !self.cased {
-            let path: &Path = &self.vocab;
-            context.warn(&format!("{}: has upper-case tokens, and text is lower-cased; say --cased?", path.display()));
+        let path = self.vocab.display();
+        match (upper, self.cased) {
+            (true, false) => {
+                context.warn(&format!("{path}: has upper-case tokens, and text is lower-cased; say --cased?"))
+            }
+            (false, true) => {
+                context.warn(&format!("{path}: has no upper-case tokens, and text keeps its case; leave --cased out?"))
+            }
+            _ => {}
         }
         Ok(vocabulary)
     }

@@ -6,6 +6,7 @@ use clap::Args;
 use cloze_formats::Dataset;
 
 use super::Context;
+use crate::build::HELD_OUT;
 use crate::exchange::{ExportOptions, Format, export};
 use crate::inspect::render::{bytes, thousands};
 
@@ -49,6 +50,10 @@ impl ExportArgs {
         writeln!(context.out, "{}: {rows} rows in {files}, {size}", self.out.display())?;
         if summary.masks_drawn {
             writeln!(context.out, "  the dataset has no masks: drawn with seed {seed} for epoch {epoch}")?;
+        }
+        let held_out = self.dataset.join(HELD_OUT);
+        if held_out.exists() {
+            writeln!(context.out, "  without the held-out part: export {} by itself", held_out.display())?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cloze_formats::{AtPath, Dataset};
+use cloze_formats::{AtPath, Dataset, durable};
 
 use super::Context;
 use crate::inspect::html::{page, readings};
@@ -50,6 +50,16 @@ impl InspectArgs {
     }
 }
 
+/// Publishes the report; an older one is replaced, any other file is the user's.
 fn write(path: &Path, page: &str) -> crate::Result<()> {
-    std::fs::write(path, page).at(path)
+    const BEGINNING: &[u8] = b"<!doctype html>";
+    match std::fs::read(path) {
+        Ok(found) if !found.starts_with(BEGINNING) => {
+            let problem = "expected a new file, or a report to replace, found another file; give --html another name";
+            return Err(crate::Error::invalid(path, problem));
+        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).at(path),
+        Ok(_) | Err(_) => {}
+    }
+    durable::write(path, page.as_bytes())
 }

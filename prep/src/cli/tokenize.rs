@@ -70,6 +70,10 @@ impl TokenizeArgs {
         for row in &summary.broken_rows {
             context.warn(row);
         }
+        let num_broken = summary.skipped.get("broken").copied().unwrap_or(0);
+        if let more @ 1.. = num_broken.saturating_sub(summary.broken_rows.len() as u64) {
+            context.warn(&format!("and {}", counted(more, "more broken row")));
+        }
         if context.emit_json(&summary)? {
             return Ok(());
         }
@@ -103,8 +107,12 @@ pub(super) fn describe(summary: &Summary, out: &Path, context: &mut Context<'_>)
     for (count, reason) in dropped.into_iter().filter(|(count, _)| *count > 0) {
         writeln!(context.out, "  dropped    {}: {reason}", counted(count, "document"))?;
     }
-    for source in &s.sources_without_documents {
-        context.warn(&format!("{source}: no document in it"));
+    const SHOWN: usize = 5;
+    for source in s.sources_without_documents.iter().take(SHOWN) {
+        context.warn(&format!("{source}: no document of it is in the corpus"));
+    }
+    if let more @ 1.. = s.sources_without_documents.len().saturating_sub(SHOWN) {
+        context.warn(&format!("and none of {}", counted(more as u64, "more source")));
     }
     Ok(())
 }
