@@ -98,9 +98,7 @@ fn outputs(directory: &Path, class: &str, sequences: &Sequences) -> Vec<(String,
         }
         Head::QuestionAnswering => {
             let logits = model.question_answering_logits(sequences, false).unwrap();
-            let real = logits.select(2, 0).isfinite();
-            let pick = |index: i64| logits.select(2, index).masked_select(&real);
-            vec![("start_logits".to_owned(), pick(0)), ("end_logits".to_owned(), pick(1))]
+            vec![("start_logits".to_owned(), logits.select(1, 0)), ("end_logits".to_owned(), logits.select(1, 1))]
         }
     }
 }
