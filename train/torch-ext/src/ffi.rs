@@ -38,6 +38,7 @@ pub type MakeNccl = unsafe extern "C" fn(
     error: *mut *mut c_char,
 ) -> c_int;
 
+// SAFETY: names and types are those of the definitions in `cpp/`, which build.rs compiles into this crate.
 unsafe extern "C" {
     pub fn cloze_symbol_of_libtorch_cpu() -> *const c_void;
     pub fn cloze_torch_version() -> *const c_char;
